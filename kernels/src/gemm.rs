@@ -1,0 +1,1 @@
+//! The register tiles under every dense product.

@@ -1,0 +1,48 @@
+//! Kernels of moue: what the engine's operations do to plain slices.
+//!
+//! Every kernel is a method of a small trait that [`Element`] gathers. It exists twice: for `f32` as one
+//! generic SIMD body run on the chosen [`Isa`], and for `f64` as a scalar twin without cleverness (module
+//! [`oracle`]), which the parity tests and the gradient checks take as the truth.
+//!
+//! All activations are contiguous NHWC. Kernels never allocate: the caller owns every buffer, and the
+//! `*_scratch` functions tell how much scratch a call wants; scratch and outputs may hold garbage on entry.
+//! Lengths are asserted once at entry. Parallel splits depend on shapes only and partial sums are combined
+//! in index order ([`reduce`]), so results are the same bits at any number of threads.
+
+mod adam;
+mod attention;
+mod conv3x3;
+mod conv7x7;
+mod dw_pw;
+mod dwconv;
+mod element;
+mod elementwise;
+mod gemm;
+mod linear;
+mod loss;
+mod norm;
+pub mod oracle;
+mod pointwise;
+mod pool;
+pub mod reduce;
+pub mod registry;
+mod shape;
+mod simd;
+mod token;
+
+pub use adam::{Adam, AdamKernels};
+pub use attention::AttentionKernels;
+pub use conv3x3::Conv3x3Kernels;
+pub use conv7x7::Conv7x7Kernels;
+pub use dw_pw::{DwPwBackward, DwPwKernels};
+pub use dwconv::DwConvKernels;
+pub use element::Element;
+pub use elementwise::ElementwiseKernels;
+pub use linear::LinearKernels;
+pub use loss::{LossKernels, MarginSoftmax};
+pub use norm::{BatchNorm, BatchNormBackward, NormKernels};
+pub use pointwise::PointwiseKernels;
+pub use pool::PoolKernels;
+pub use shape::{Conv, ConvBackward, Grad, Mode, Shape};
+pub use simd::Simd;
+pub use token::{Isa, Kernel};

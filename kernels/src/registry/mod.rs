@@ -1,0 +1,149 @@
+//! Every kernel with shapes to run it at: the one list behind the parity tests (every instruction set against
+//! the oracle) and the benches.
+//!
+//! To add a kernel, implement [`Entry`] for a small struct that holds its geometry and list it in [`cases`].
+
+mod conv;
+mod other;
+
+use crate::{Element, Isa};
+
+/// What an input buffer is filled with.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Fill {
+    /// Uniform in -1..1.
+    Signed,
+    /// Uniform in 0.1..1.1: variances, norms, scales.
+    Positive,
+    /// Products of an earlier kernel, computed by the entry itself in `prepare`.
+    Prepared,
+}
+
+/// How far an f32 result may be from the f64 oracle's.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Bound {
+    /// |error| <= k * eps * M, where M is the oracle's result for the absolute values of all inputs: the bound
+    /// for sums of k products, whatever the order (Higham 2002, section 3.1). Only for kernels that are sums
+    /// of products of their inputs.
+    Products(usize),
+    /// |error| <= k * eps * max(1, largest |result| of the buffer): for the smooth, non-linear kernels.
+    Relative(usize),
+    /// The same value.
+    Exact,
+}
+
+/// A kernel at one shape.
+pub trait Entry: Send + Sync {
+    /// Kernel and pass, e.g. `conv3x3_forward`.
+    fn name(&self) -> String;
+    /// Shape, e.g. `32x48x48x32->32`.
+    fn shape(&self) -> String;
+    /// Lengths and contents of the inputs.
+    fn inputs(&self) -> Vec<(usize, Fill)>;
+    /// Lengths of the outputs; they hold garbage before the call.
+    fn outputs(&self) -> Vec<usize>;
+    /// Scratch elements; they hold garbage before the call.
+    fn scratch<T: Element>(&self) -> usize
+    where
+        Self: Sized;
+    /// Error allowed in each output.
+    fn bounds(&self) -> Vec<Bound>;
+    /// Fills the inputs marked [`Fill::Prepared`] from the others, in f64.
+    fn prepare(&self, _inputs: &mut [Vec<f64>]) {}
+    /// Calls the kernel. `i` are the inputs, `o` the outputs.
+    fn call<T: Element>(&self, isa: Isa, i: &[Vec<T>], o: &mut [Vec<T>], scratch: &mut [T])
+    where
+        Self: Sized;
+    /// Floating-point operations of one call (a multiply-add is two).
+    fn flops(&self) -> f64;
+}
+
+/// [`Entry`] with its generic methods instantiated, so that cases of all kernels stand in one list.
+pub trait Case: Send + Sync {
+    /// See [`Entry`].
+    fn entry(&self) -> &dyn EntryInfo;
+    /// Scratch elements of the f32 kernel.
+    fn scratch_f32(&self) -> usize;
+    /// Scratch elements of the oracle.
+    fn scratch_f64(&self) -> usize;
+    /// Calls the SIMD kernel.
+    fn call_f32(&self, isa: Isa, i: &[Vec<f32>], o: &mut [Vec<f32>], scratch: &mut [f32]);
+    /// Calls the oracle.
+    fn call_f64(&self, i: &[Vec<f64>], o: &mut [Vec<f64>], scratch: &mut [f64]);
+}
+
+/// The part of [`Entry`] that can be called through a reference.
+pub trait EntryInfo {
+    /// See [`Entry::name`].
+    fn name(&self) -> String;
+    /// See [`Entry::shape`].
+    fn shape(&self) -> String;
+    /// See [`Entry::inputs`].
+    fn inputs(&self) -> Vec<(usize, Fill)>;
+    /// See [`Entry::outputs`].
+    fn outputs(&self) -> Vec<usize>;
+    /// See [`Entry::bounds`].
+    fn bounds(&self) -> Vec<Bound>;
+    /// See [`Entry::prepare`].
+    fn prepare(&self, inputs: &mut [Vec<f64>]);
+    /// See [`Entry::flops`].
+    fn flops(&self) -> f64;
+}
+
+impl<E: Entry> EntryInfo for E {
+    fn name(&self) -> String {
+        Entry::name(self)
+    }
+    fn shape(&self) -> String {
+        Entry::shape(self)
+    }
+    fn inputs(&self) -> Vec<(usize, Fill)> {
+        Entry::inputs(self)
+    }
+    fn outputs(&self) -> Vec<usize> {
+        Entry::outputs(self)
+    }
+    fn bounds(&self) -> Vec<Bound> {
+        Entry::bounds(self)
+    }
+    fn prepare(&self, inputs: &mut [Vec<f64>]) {
+        Entry::prepare(self, inputs);
+    }
+    fn flops(&self) -> f64 {
+        Entry::flops(self)
+    }
+}
+
+impl<E: Entry> Case for E {
+    fn entry(&self) -> &dyn EntryInfo {
+        self
+    }
+    fn scratch_f32(&self) -> usize {
+        self.scratch::<f32>()
+    }
+    fn scratch_f64(&self) -> usize {
+        self.scratch::<f64>()
+    }
+    fn call_f32(&self, isa: Isa, i: &[Vec<f32>], o: &mut [Vec<f32>], scratch: &mut [f32]) {
+        self.call(isa, i, o, scratch);
+    }
+    fn call_f64(&self, i: &[Vec<f64>], o: &mut [Vec<f64>], scratch: &mut [f64]) {
+        self.call(Isa::fastest(), i, o, scratch);
+    }
+}
+
+/// Which list of shapes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shapes {
+    /// Small and awkward: channels around the lane and tile widths, 1x1 to odd maps. For parity.
+    Remainders,
+    /// The network's own at batch 32. For benches.
+    Network,
+}
+
+/// Every kernel at the shapes of one list.
+pub fn cases(shapes: Shapes) -> Vec<Box<dyn Case>> {
+    let mut all = conv::cases(shapes);
+    all.extend(other::cases(shapes));
+    all
+}
