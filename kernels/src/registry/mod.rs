@@ -3,7 +3,8 @@
 //!
 //! To add a kernel, implement [`Entry`] for a small struct that holds its geometry and list it in [`cases`].
 
-mod conv;
+mod dense;
+mod depthwise;
 mod other;
 
 use crate::{Element, Isa};
@@ -51,7 +52,7 @@ pub trait Entry: Send + Sync {
     /// Fills the inputs marked [`Fill::Prepared`] from the others, in f64.
     fn prepare(&self, _inputs: &mut [Vec<f64>]) {}
     /// Calls the kernel. `i` are the inputs, `o` the outputs.
-    fn call<T: Element>(&self, isa: Isa, i: &[Vec<T>], o: &mut [Vec<T>], scratch: &mut [T])
+    fn call<T: Element>(&self, isa: Isa, i: &[&[T]], o: &mut [&mut [T]], scratch: &mut [T])
     where
         Self: Sized;
     /// Floating-point operations of one call (a multiply-add is two).
@@ -67,9 +68,9 @@ pub trait Case: Send + Sync {
     /// Scratch elements of the oracle.
     fn scratch_f64(&self) -> usize;
     /// Calls the SIMD kernel.
-    fn call_f32(&self, isa: Isa, i: &[Vec<f32>], o: &mut [Vec<f32>], scratch: &mut [f32]);
+    fn call_f32(&self, isa: Isa, i: &[&[f32]], o: &mut [&mut [f32]], scratch: &mut [f32]);
     /// Calls the oracle.
-    fn call_f64(&self, i: &[Vec<f64>], o: &mut [Vec<f64>], scratch: &mut [f64]);
+    fn call_f64(&self, i: &[&[f64]], o: &mut [&mut [f64]], scratch: &mut [f64]);
 }
 
 /// The part of [`Entry`] that can be called through a reference.
@@ -124,10 +125,10 @@ impl<E: Entry> Case for E {
     fn scratch_f64(&self) -> usize {
         self.scratch::<f64>()
     }
-    fn call_f32(&self, isa: Isa, i: &[Vec<f32>], o: &mut [Vec<f32>], scratch: &mut [f32]) {
+    fn call_f32(&self, isa: Isa, i: &[&[f32]], o: &mut [&mut [f32]], scratch: &mut [f32]) {
         self.call(isa, i, o, scratch);
     }
-    fn call_f64(&self, i: &[Vec<f64>], o: &mut [Vec<f64>], scratch: &mut [f64]) {
+    fn call_f64(&self, i: &[&[f64]], o: &mut [&mut [f64]], scratch: &mut [f64]) {
         self.call(Isa::fastest(), i, o, scratch);
     }
 }
@@ -143,7 +144,8 @@ pub enum Shapes {
 
 /// Every kernel at the shapes of one list.
 pub fn cases(shapes: Shapes) -> Vec<Box<dyn Case>> {
-    let mut all = conv::cases(shapes);
+    let mut all = dense::cases(shapes);
+    all.extend(depthwise::cases(shapes));
     all.extend(other::cases(shapes));
     all
 }

@@ -1,0 +1,180 @@
+//! Every kernel of the registry, on every instruction set of this CPU, against its f64 oracle: with remainder
+//! shapes, garbage in outputs and scratch, and canaries around every buffer that is written.
+
+use moue_kernels::Isa;
+use moue_kernels::registry::{Bound, Case, Fill, Shapes, cases};
+
+const CANARY: f32 = 1.234_567_8e30;
+const MARGIN: usize = 24;
+
+/// SplitMix64: the tests need nothing better.
+struct Random(u64);
+
+impl Random {
+    fn uniform(&mut self) -> f32 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 40) as f32 / (1u64 << 24) as f32
+    }
+
+    fn fill(&mut self, len: usize, fill: Fill) -> Vec<f32> {
+        let draw = |_| match fill {
+            Fill::Signed => 2.0 * self.uniform() - 1.0,
+            Fill::Positive => 0.1 + self.uniform(),
+            Fill::Prepared => f32::NAN,
+        };
+        (0..len).map(draw).collect()
+    }
+}
+
+/// A buffer between canaries.
+struct Guarded(Vec<f32>);
+
+impl Guarded {
+    fn garbage(len: usize, random: &mut Random) -> Self {
+        let mut all = vec![CANARY; len + 2 * MARGIN];
+        for x in &mut all[MARGIN..MARGIN + len] {
+            // NaN would show a read of garbage, but also survive in lanes that are thrown away: both kinds.
+            *x = if random.uniform() < 0.5 { f32::NAN } else { 1e20 };
+        }
+        Self(all)
+    }
+
+    fn inner(&mut self) -> &mut [f32] {
+        let end = self.0.len() - MARGIN;
+        &mut self.0[MARGIN..end]
+    }
+
+    fn intact(&self) -> bool {
+        let (head, tail) = (&self.0[..MARGIN], &self.0[self.0.len() - MARGIN..]);
+        head.iter().chain(tail).all(|x| x.to_bits() == CANARY.to_bits())
+    }
+}
+
+fn refs<T>(buffers: &[Vec<T>]) -> Vec<&[T]> {
+    buffers.iter().map(Vec::as_slice).collect()
+}
+
+fn oracle(case: &dyn Case, inputs: &[Vec<f64>]) -> Vec<Vec<f64>> {
+    let mut outputs: Vec<Vec<f64>> = case.entry().outputs().iter().map(|&n| vec![f64::NAN; n]).collect();
+    let mut scratch = vec![f64::NAN; case.scratch_f64()];
+    let mut out: Vec<&mut [f64]> = outputs.iter_mut().map(Vec::as_mut_slice).collect();
+    case.call_f64(&refs(inputs), &mut out, &mut scratch);
+    outputs
+}
+
+fn check(case: &dyn Case, isa: Isa, seed: u64) -> Result<(), String> {
+    let info = case.entry();
+    let name = format!("{} {} on {}", info.name(), info.shape(), isa.name());
+    let mut random = Random(seed);
+    let mut wide: Vec<Vec<f64>> = info
+        .inputs()
+        .into_iter()
+        .map(|(len, fill)| random.fill(len, fill).into_iter().map(f64::from).collect())
+        .collect();
+    info.prepare(&mut wide);
+    // Both sides must see the same numbers: what `prepare` computed is rounded to f32 first.
+    let narrow: Vec<Vec<f32>> = wide.iter().map(|b| b.iter().map(|&x| x as f32).collect()).collect();
+    let wide: Vec<Vec<f64>> = narrow.iter().map(|b| b.iter().map(|&x| f64::from(x)).collect()).collect();
+    let truth = oracle(case, &wide);
+
+    let mut outputs: Vec<Guarded> =
+        info.outputs().iter().map(|&n| Guarded::garbage(n, &mut random)).collect();
+    let mut scratch = Guarded::garbage(case.scratch_f32(), &mut random);
+    let mut out: Vec<&mut [f32]> = outputs.iter_mut().map(Guarded::inner).collect();
+    case.call_f32(isa, &refs(&narrow), &mut out, scratch.inner());
+    if !scratch.intact() || !outputs.iter().all(Guarded::intact) {
+        return Err(format!("{name}: wrote outside its buffers"));
+    }
+
+    let magnitude = || {
+        let absolute: Vec<Vec<f64>> = wide.iter().map(|b| b.iter().map(|x| x.abs()).collect()).collect();
+        oracle(case, &absolute)
+    };
+    let bounds = info.bounds();
+    assert_eq!(bounds.len(), truth.len(), "{name}: a bound for every output");
+    let eps = f64::from(f32::EPSILON);
+    for (o, (truth_o, bound)) in truth.iter().zip(&bounds).enumerate() {
+        let got = outputs[o].inner();
+        let allowed: Vec<f64> = match *bound {
+            Bound::Products(k) => magnitude()[o].iter().map(|m| k as f64 * eps * m.abs()).collect(),
+            Bound::Relative(k) => {
+                let largest = truth_o.iter().fold(1.0f64, |m, x| m.max(x.abs()));
+                vec![k as f64 * eps * largest; truth_o.len()]
+            }
+            Bound::Exact => vec![0.0; truth_o.len()],
+        };
+        for (i, ((&g, &t), &a)) in got.iter().zip(truth_o).zip(&allowed).enumerate() {
+            let error = (f64::from(g) - t).abs();
+            // `!(<=)` and not `>`: NaN must fail.
+            if !(error <= a) {
+                return Err(format!(
+                    "{name}: output {o}[{i}] is {g}, oracle {t}: off by {error:e}, allowed {a:e}"
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn every_kernel_matches_its_oracle() {
+    let mut failures = Vec::new();
+    let mut checked = 0;
+    for isa in Isa::available() {
+        for (i, case) in cases(Shapes::Remainders).iter().enumerate() {
+            checked += 1;
+            failures.extend(check(case.as_ref(), isa, i as u64).err());
+        }
+    }
+    assert!(failures.is_empty(), "{} of {checked} failed:\n{}", failures.len(), failures.join("\n"));
+    assert!(checked > 0, "the registry is empty");
+}
+
+/// The network's own shapes reach code that small ones do not: several parts, blocks and strips.
+#[test]
+fn network_shapes_match_the_oracle() {
+    let failures: Vec<_> = cases(Shapes::Network)
+        .iter()
+        .filter(|case| case.entry().flops() < 4e8)
+        .filter_map(|case| check(case.as_ref(), Isa::fastest(), 7).err())
+        .collect();
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// `MOUE_REQUIRE_ISA=avx2` makes a missing instruction set a failure: a green run cannot mean "skipped".
+#[test]
+fn required_instruction_sets_are_here() {
+    for name in std::env::var("MOUE_REQUIRE_ISA").unwrap_or_default().split(',').filter(|s| !s.is_empty()) {
+        Isa::by_name(name).unwrap();
+    }
+}
+
+#[test]
+fn results_are_the_same_bits_at_any_thread_count() {
+    for case in cases(Shapes::Remainders) {
+        let info = case.entry();
+        let mut random = Random(3);
+        let mut wide: Vec<Vec<f64>> = info
+            .inputs()
+            .into_iter()
+            .map(|(len, fill)| random.fill(len, fill).into_iter().map(f64::from).collect())
+            .collect();
+        info.prepare(&mut wide);
+        let narrow: Vec<Vec<f32>> = wide.iter().map(|b| b.iter().map(|&x| x as f32).collect()).collect();
+        let run = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let mut outputs: Vec<Vec<f32>> = info.outputs().iter().map(|&n| vec![0.5; n]).collect();
+            let mut scratch = vec![f32::NAN; case.scratch_f32()];
+            let mut out: Vec<&mut [f32]> = outputs.iter_mut().map(Vec::as_mut_slice).collect();
+            pool.install(|| case.call_f32(Isa::fastest(), &refs(&narrow), &mut out, &mut scratch));
+            outputs.iter().map(|o| o.iter().map(|x| x.to_bits()).collect()).collect::<Vec<Vec<u32>>>()
+        };
+        let one = run(1);
+        for threads in [2, 3] {
+            assert_eq!(one, run(threads), "{} {} at {threads} threads", info.name(), info.shape());
+        }
+    }
+}
