@@ -1,1 +1,29 @@
-//! moue.
+//! moue: facial-expression recognition trained on a plain CPU, on an engine written from scratch.
+//!
+//! The way of the data: a [`Graph`] records operations ([`ops`]) that blocks and models ([`nn`]) are made of;
+//! [`Graph::compile`] turns it into a [`Plan`], which runs steps in one arena on the kernels of `moue-kernels`;
+//! [`Params`] and [`Adam`] live beside it.
+
+#![forbid(unsafe_code)]
+
+mod arena;
+pub mod cli;
+mod error;
+pub mod gradcheck;
+mod graph;
+pub mod nn;
+pub mod ops;
+mod optim;
+mod params;
+mod plan;
+mod tensor;
+
+pub use error::{Error, Result};
+pub use graph::{Buffer, Graph, Labels, Param, Phase, Var};
+pub use moue_datasets as datasets;
+pub use moue_datasets::Rng;
+pub use moue_kernels::{Isa, Shape};
+pub use optim::Adam;
+pub use params::{Init, ParamSpec, Params};
+pub use plan::{OpTime, Plan};
+pub use tensor::Tensor;

@@ -43,7 +43,7 @@ pub enum Error {
     Row {
         /// The CSV file.
         path: PathBuf,
-        /// The line of the file, from 1.
+        /// The row, counted from 1 with the header (blank lines do not count).
         row: u64,
         /// The column at fault and what was expected of it.
         problem: String,

@@ -1,5 +1,7 @@
 //! Faces in memory.
 
+use std::fmt;
+
 use crate::{Error, Result};
 
 /// Side of a face in pixels.
@@ -15,7 +17,7 @@ pub type Face = [u8; PIXELS];
 ///
 /// All vectors have one entry per face, `pixels` has [`PIXELS`]. [`push`](Self::push) keeps it so;
 /// code that fills the fields itself can have it verified with [`check`](Self::check).
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Faces {
     /// `n * 2304` grey values: the faces one after the other.
     pub pixels: Vec<u8>,
@@ -28,6 +30,14 @@ pub struct Faces {
     pub subjects: Option<Vec<u32>>,
     /// Where each image comes from, for reports: its path within the data set, or `row N`.
     pub names: Vec<String>,
+}
+
+impl fmt::Debug for Faces {
+    /// The number of faces, not their pixels.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let subjects = self.subjects.is_some();
+        f.debug_struct("Faces").field("len", &self.len()).field("subjects", &subjects).finish_non_exhaustive()
+    }
 }
 
 impl Faces {

@@ -1,7 +1,7 @@
 //! Eight lanes for any machine, on `wide::f32x8`.
 
 use super::{LANES, Simd};
-use wide::{CmpGt, f32x8};
+use wide::f32x8;
 
 /// Needs nothing from the CPU.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +52,7 @@ impl Simd for Portable {
     }
     #[inline(always)]
     fn select_gt(self, a: f32x8, b: f32x8, yes: f32x8, no: f32x8) -> f32x8 {
-        a.simd_gt(b).blend(yes, no)
+        a.simd_gt(b).select(yes, no)
     }
     #[inline(always)]
     fn to_array(self, v: f32x8) -> [f32; LANES] {

@@ -1,0 +1,284 @@
+//! Opening a data set, whatever its form.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use crate::cache::{self, Cache};
+use crate::faces::Faces;
+use crate::listing::Listing;
+use crate::{Error, Result, ckplus, classes, folder, folds, kaggle, synthetic};
+
+/// One of the three parts of a data set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Split {
+    /// What the weights are fitted to.
+    Train,
+    /// What choices (epochs, hyperparameters) are made by.
+    Validation,
+    /// What is measured once, at the end.
+    Test,
+}
+
+impl Split {
+    /// All splits; a split's discriminant is its position here.
+    pub const ALL: [Self; 3] = [Self::Train, Self::Validation, Self::Test];
+
+    /// `train`, `validation` or `test`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Validation => "validation",
+            Self::Test => "test",
+        }
+    }
+}
+
+impl fmt::Display for Split {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Split {
+    type Err = Error;
+
+    /// Reads `train` or `training`, `validation`, `val` or `PublicTest`, `test` or `PrivateTest`,
+    /// without regard to case.
+    fn from_str(name: &str) -> Result<Self> {
+        match name.to_ascii_lowercase().as_str() {
+            "train" | "training" => Ok(Self::Train),
+            "validation" | "val" | "publictest" => Ok(Self::Validation),
+            "test" | "privatetest" => Ok(Self::Test),
+            _ => Err(Error::UnknownSplit(name.to_owned())),
+        }
+    }
+}
+
+/// A file or folder that was left out, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Skipped {
+    /// The file or folder.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// How [`Dataset::open`] is to go about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenOptions {
+    /// Folder for packed copies of decoded data sets, created at need; `None` for no cache.
+    pub cache: Option<PathBuf>,
+    /// Seed of the synthetic faces.
+    pub seed: u64,
+    /// Synthetic training faces per class; validation and test have a fifth of that each.
+    pub synthetic_per_class: usize,
+    /// Keep at most this many faces of each split, all classes in proportion (see
+    /// [`Faces::capped`]).
+    pub cap: Option<usize>,
+    /// For the CK+ tree: take the first frame of each labelled sequence as a neutral face.
+    pub neutral_first_frame: bool,
+}
+
+impl Default for OpenOptions {
+    /// No cache, seed 0, 600 synthetic faces per class, no cap, no neutral frames.
+    fn default() -> Self {
+        Self { cache: None, seed: 0, synthetic_per_class: 600, cap: None, neutral_first_frame: false }
+    }
+}
+
+/// What became of the cache when a data set was opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CacheStatus {
+    /// No cache was asked for, or the faces are drawn and not read.
+    Unused,
+    /// The faces come from this packed copy.
+    Hit(PathBuf),
+    /// The source was decoded and this packed copy written.
+    Written(PathBuf),
+    /// The source was decoded; the copy could not be written for this reason.
+    Failed(String),
+}
+
+/// Labelled faces in up to three splits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dataset {
+    /// File or folder name of the source, or `synthetic`.
+    pub name: String,
+    /// Class names; labels are indices into it.
+    pub classes: Vec<String>,
+    /// The training split, or all faces of a source that has no splits; empty if the source has
+    /// other splits only.
+    pub train: Faces,
+    /// The validation split, if there is one.
+    pub validation: Option<Faces>,
+    /// The test split, if there is one.
+    pub test: Option<Faces>,
+    /// What could not be read.
+    pub skipped: Vec<Skipped>,
+    /// Whether the cache was of use.
+    pub cache: CacheStatus,
+}
+
+/// Where faces are to be read from.
+enum Source {
+    Csv(PathBuf),
+    Images(Listing),
+}
+
+impl Dataset {
+    /// Opens the data set named by `spec`: `synthetic`, or the path of
+    ///
+    /// - a FER2013 CSV file, or a folder with `fer2013.csv` or `icml_face_data.csv` in it;
+    /// - the CK+ tree (`cohn-kanade-images` and `Emotion`), all of it in `train`;
+    /// - a folder `<split>/<class>/*` of images, with split names as [`Split::from_str`] reads them;
+    /// - a folder `<class>/*` of images, all of it in `train`, to be cut with [`Dataset::fold`].
+    ///
+    /// Class folders are matched by synonyms and sorted as [`classes`] tells. Images of any size are
+    /// accepted (see [`crate::decode`]), other files ignored. Single broken images are left out and
+    /// listed in `skipped`.
+    ///
+    /// # Errors
+    /// A path that does not exist or holds no faces, rows or columns that are wrong (naming them),
+    /// two folders for one split or class, a class without a readable image, and more than one image
+    /// in ten unreadable. The cache never is a reason to fail.
+    pub fn open(spec: &str, options: &OpenOptions) -> Result<Self> {
+        let mut dataset = if spec == "synthetic" {
+            synthetic::dataset(options.seed, options.synthetic_per_class)?
+        } else {
+            Self::open_path(Path::new(spec), options)?
+        };
+        if let Some(cap) = options.cap {
+            if cap == 0 {
+                return Err(Error::invalid("cap", "at least 1 face per split", cap));
+            }
+            for faces in dataset.splits_mut() {
+                if faces.len() > cap {
+                    *faces = faces.capped(cap);
+                }
+            }
+        }
+        Ok(dataset)
+    }
+
+    fn open_path(path: &Path, options: &OpenOptions) -> Result<Self> {
+        let source = Source::find(path, options)?;
+        let Some(folder) = &options.cache else { return source.load(path) };
+        let cache = Cache::new(folder, path, source.fingerprint()?);
+        if let Some(dataset) = cache.load() {
+            return Ok(dataset);
+        }
+        let mut dataset = source.load(path)?;
+        dataset.cache = match cache.store(&dataset) {
+            Ok(()) => CacheStatus::Written(cache.path().to_path_buf()),
+            Err(error) => CacheStatus::Failed(format!("{}: {error}", cache.path().display())),
+        };
+        Ok(dataset)
+    }
+
+    pub(crate) fn new(name: String, classes: Vec<String>, splits: [Option<Faces>; 3]) -> Self {
+        let [train, validation, test] = splits;
+        Self {
+            name,
+            classes,
+            train: train.unwrap_or_default(),
+            validation,
+            test,
+            skipped: Vec::new(),
+            cache: CacheStatus::Unused,
+        }
+    }
+
+    /// The faces of one split.
+    ///
+    /// # Errors
+    /// [`Error::MissingSplit`], naming the splits that there are.
+    pub fn split(&self, split: Split) -> Result<&Faces> {
+        self.get(split).ok_or_else(|| {
+            let present: Vec<&str> =
+                Split::ALL.into_iter().filter(|s| self.get(*s).is_some()).map(Split::name).collect();
+            Error::MissingSplit { dataset: self.name.clone(), wanted: split, present: present.join(", ") }
+        })
+    }
+
+    fn get(&self, split: Split) -> Option<&Faces> {
+        match split {
+            Split::Train => Some(&self.train).filter(|faces| !faces.is_empty()),
+            Split::Validation => self.validation.as_ref(),
+            Split::Test => self.test.as_ref(),
+        }
+    }
+
+    fn splits_mut(&mut self) -> impl Iterator<Item = &mut Faces> {
+        [Some(&mut self.train), self.validation.as_mut(), self.test.as_mut()].into_iter().flatten()
+    }
+
+    /// Fold `fold` of `folds` of the training split by image number; see [`folds::fold()`].
+    ///
+    /// # Errors
+    /// As [`folds::fold()`].
+    pub fn fold(&self, folds: usize, fold: usize) -> Result<(Faces, Faces)> {
+        folds::fold(&self.train, &self.classes, folds, fold)
+    }
+
+    /// Fold `fold` of `folds` of the training split with subjects kept apart; see
+    /// [`folds::fold_by_subject`].
+    ///
+    /// # Errors
+    /// As [`folds::fold_by_subject`].
+    pub fn fold_by_subject(&self, folds: usize, fold: usize) -> Result<(Faces, Faces)> {
+        folds::fold_by_subject(&self.train, &self.classes, folds, fold)
+    }
+}
+
+impl Source {
+    fn find(path: &Path, options: &OpenOptions) -> Result<Self> {
+        let metadata = path.metadata().map_err(|source| Error::io(path, source))?;
+        if !metadata.is_dir() {
+            let is_csv = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
+            return if is_csv && metadata.is_file() {
+                Ok(Self::Csv(path.to_path_buf()))
+            } else {
+                Err(Error::NotADataset { path: path.to_path_buf() })
+            };
+        }
+        for name in ["fer2013.csv", "icml_face_data.csv"] {
+            let csv = path.join(name);
+            if csv.is_file() {
+                return Ok(Self::Csv(csv));
+            }
+        }
+        match ckplus::Tree::find(path) {
+            Some(tree) => tree.list(path, options.neutral_first_frame).map(Self::Images),
+            None => folder::list(path).map(Self::Images),
+        }
+    }
+
+    fn fingerprint(&self) -> Result<u64> {
+        match self {
+            Self::Csv(path) => cache::fingerprint_of_file(path),
+            Self::Images(listing) => cache::fingerprint_of_listing(listing),
+        }
+    }
+
+    fn load(self, root: &Path) -> Result<Dataset> {
+        let name = name_of(root);
+        match self {
+            Self::Csv(path) => {
+                let classes = classes::FER2013.map(str::to_owned).to_vec();
+                Ok(Dataset::new(name, classes, kaggle::read(&path)?))
+            }
+            Self::Images(listing) => {
+                let classes = listing.classes.clone();
+                let decoded = listing.decode(root)?;
+                Ok(Dataset { skipped: decoded.skipped, ..Dataset::new(name, classes, decoded.splits) })
+            }
+        }
+    }
+}
+
+/// The last component of the path, also for `.` and `..`.
+pub(crate) fn name_of(path: &Path) -> String {
+    let absolute = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    absolute.file_name().map_or_else(|| "faces".to_owned(), |name| name.to_string_lossy().into_owned())
+}

@@ -1,0 +1,323 @@
+//! Batches of normalised, augmented faces in a reproducible order.
+
+use rayon::prelude::*;
+
+use crate::faces::{Faces, Normalisation, PIXELS};
+use crate::{Augment, Error, Result, Rng};
+
+/// Keys that keep the streams of shuffling and augmentation apart.
+const SHUFFLE_STREAM: u64 = 0x73_6875_66;
+const AUGMENT_STREAM: u64 = 0x61_7567_6d;
+
+/// Cuts a set of faces into batches.
+///
+/// Everything is a function of (seed, epoch, image): which batches were drawn before, and on how many
+/// threads, makes no difference. A resumed run therefore continues with the same bits from any
+/// (epoch, batch).
+///
+/// ```
+/// use moue_datasets::{Augment, Dataset, Loader, Normalisation, OpenOptions, PIXELS};
+///
+/// let options = OpenOptions { synthetic_per_class: 10, ..OpenOptions::default() };
+/// let data = Dataset::open("synthetic", &options)?;
+/// let normalisation = Normalisation::of(&data.train);
+/// let loader = Loader::new(&data.train, 32, normalisation, Augment::paper(), 0, true)?;
+///
+/// let mut pixels = vec![0.0; loader.batch() * PIXELS];
+/// let (mut labels, mut images) = (vec![0; loader.batch()], vec![0; loader.batch()]);
+/// let epoch = loader.epoch(0);
+/// for batch in 0..loader.batches_per_epoch() {
+///     let n = loader.fill(&epoch, batch, &mut pixels, &mut labels, &mut images)?;
+///     let _input = &pixels[..n * PIXELS]; // [n, 48, 48, 1]
+/// }
+/// # Ok::<(), moue_datasets::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Loader<'a> {
+    faces: &'a Faces,
+    batch: usize,
+    normalisation: Normalisation,
+    augment: Augment,
+    seed: u64,
+    shuffle: bool,
+}
+
+/// The order of one epoch, from [`Loader::epoch`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Epoch {
+    number: u64,
+    order: Vec<u32>,
+}
+
+impl Epoch {
+    /// The epoch's number.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Indices into the faces, in the order in which they are visited.
+    pub fn order(&self) -> &[u32] {
+        &self.order
+    }
+}
+
+impl<'a> Loader<'a> {
+    /// A loader of `faces` in batches of `batch`; for evaluation use [`Loader::plain`].
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a batch of 0, no faces, inconsistent faces, a normalisation that is not
+    /// finite or augmentation ranges out of their domain.
+    pub fn new(
+        faces: &'a Faces,
+        batch: usize,
+        normalisation: Normalisation,
+        augment: Augment,
+        seed: u64,
+        shuffle: bool,
+    ) -> Result<Self> {
+        if batch == 0 {
+            return Err(Error::invalid("batch", "at least 1", batch));
+        }
+        if faces.is_empty() || u32::try_from(faces.len()).is_err() {
+            return Err(Error::invalid("faces", "between 1 and 2^32 - 1 faces", faces.len()));
+        }
+        faces.check(1 << u8::BITS)?;
+        let (factor, addend) = normalisation.affine();
+        if !(factor.is_finite() && addend.is_finite()) {
+            let got = format!("mean {}, std {}", normalisation.mean, normalisation.std);
+            return Err(Error::invalid("normalisation", "a finite mean and a positive std", got));
+        }
+        augment.check()?;
+        Ok(Self { faces, batch, normalisation, augment, seed, shuffle })
+    }
+
+    /// A loader for evaluation: the faces as they are, in their own order.
+    ///
+    /// # Errors
+    /// As [`Loader::new`].
+    pub fn plain(faces: &'a Faces, batch: usize, normalisation: Normalisation) -> Result<Self> {
+        Self::new(faces, batch, normalisation, Augment::none(), 0, false)
+    }
+
+    /// Faces per batch; the last batch of an epoch may be smaller.
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
+    /// Number of faces of an epoch.
+    pub fn len(&self) -> usize {
+        self.faces.len()
+    }
+
+    /// Whether there is no face; never, as [`Loader::new`] refuses that.
+    pub fn is_empty(&self) -> bool {
+        self.faces.is_empty()
+    }
+
+    /// Number of batches of an epoch, the smaller last one included.
+    pub fn batches_per_epoch(&self) -> usize {
+        self.faces.len().div_ceil(self.batch)
+    }
+
+    /// The order of epoch `number`: shuffled by (seed, epoch), or as stored without shuffling.
+    pub fn epoch(&self, number: u64) -> Epoch {
+        let mut epoch = Epoch { number, order: Vec::with_capacity(self.faces.len()) };
+        self.advance(&mut epoch, number);
+        epoch
+    }
+
+    /// Makes `epoch` the one of `number`, in the memory that it already holds.
+    pub fn advance(&self, epoch: &mut Epoch, number: u64) {
+        epoch.number = number;
+        epoch.order.clear();
+        epoch.order.extend(0..self.faces.len() as u32);
+        if self.shuffle {
+            Rng::stream(&[SHUFFLE_STREAM, self.seed, number]).shuffle(&mut epoch.order);
+        }
+    }
+
+    /// Fills the buffers with batch number `batch` of `epoch` and returns its size `n`.
+    ///
+    /// `pixels` receives `[n, 48, 48, 1]` normalised values, `labels` the classes, `images` the
+    /// indices of the faces. Buffers may be longer than the batch; the rest is left alone. Runs on
+    /// the current rayon pool. Nothing is allocated here; rayon itself allocates now and then when
+    /// called from outside its pool, so a caller that counts allocations should be inside
+    /// (`ThreadPool::install`).
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a batch beyond the end, an epoch of another loader or a short buffer.
+    pub fn fill(
+        &self,
+        epoch: &Epoch,
+        batch: usize,
+        pixels: &mut [f32],
+        labels: &mut [u32],
+        images: &mut [u32],
+    ) -> Result<usize> {
+        if epoch.order.len() != self.faces.len() {
+            let expected = format!("an epoch of this loader's {} faces", self.faces.len());
+            return Err(Error::invalid("epoch", expected, epoch.order.len()));
+        }
+        let Some(order) = epoch.order.chunks(self.batch).nth(batch) else {
+            return Err(Error::invalid("batch", format!("below {}", self.batches_per_epoch()), batch));
+        };
+        let n = order.len();
+        for (name, length, needed) in [
+            ("pixels", pixels.len(), n * PIXELS),
+            ("labels", labels.len(), n),
+            ("images", images.len(), n),
+        ] {
+            if length < needed {
+                return Err(Error::invalid(name, format!("room for {needed} elements"), length));
+            }
+        }
+
+        images[..n].copy_from_slice(order);
+        for (label, &image) in labels.iter_mut().zip(order) {
+            *label = u32::from(self.faces.labels[image as usize]);
+        }
+        let work = |(out, &image): (&mut [f32], &u32)| self.prepare(epoch.number, image, out);
+        if rayon::current_num_threads() == 1 {
+            pixels.chunks_exact_mut(PIXELS).zip(order).try_for_each(work)?;
+        } else {
+            // An unaugmented face takes a microsecond: tasks of a few faces keep stealing cheap.
+            pixels[..n * PIXELS]
+                .par_chunks_exact_mut(PIXELS)
+                .zip(order)
+                .with_min_len(4)
+                .try_for_each(work)?;
+        }
+        Ok(n)
+    }
+
+    fn prepare(&self, epoch: u64, image: u32, out: &mut [f32]) -> Result<()> {
+        let face = self.faces.face(image as usize);
+        if self.augment.is_none() {
+            self.normalisation.apply(face, out);
+            return Ok(());
+        }
+        let mut rng = Rng::stream(&[AUGMENT_STREAM, self.seed, epoch, u64::from(image)]);
+        self.augment.apply_normalised(&mut rng, face, &self.normalisation, out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(n: usize) -> Faces {
+        let mut rng = Rng::new(11);
+        let mut faces = Faces::default();
+        for i in 0..n {
+            let face = std::array::from_fn(|_| rng.below(256) as u8);
+            faces.push(&face, (i % 7) as u8, i as u32, format!("image {i}"));
+        }
+        faces
+    }
+
+    type Batch = (Vec<u32>, Vec<u32>, Vec<u32>);
+
+    /// Pixels (as bits), labels and images of one batch.
+    fn draw(loader: &Loader, epoch: u64, batch: usize) -> Batch {
+        let b = loader.batch();
+        let (mut pixels, mut labels, mut images) = (vec![0.0; b * PIXELS], vec![0; b], vec![0; b]);
+        let n =
+            loader.fill(&loader.epoch(epoch), batch, &mut pixels, &mut labels, &mut images).unwrap();
+        labels.truncate(n);
+        images.truncate(n);
+        (pixels[..n * PIXELS].iter().map(|p| p.to_bits()).collect(), labels, images)
+    }
+
+    fn training(faces: &Faces) -> Loader<'_> {
+        Loader::new(faces, 8, Normalisation::of(faces), Augment::paper(), 5, true).unwrap()
+    }
+
+    #[test]
+    fn an_epoch_visits_every_face_once() {
+        let faces = sample(30);
+        let loader = training(&faces);
+        assert_eq!(loader.batches_per_epoch(), 4);
+        let mut images = Vec::new();
+        for batch in 0..4 {
+            let (pixels, labels, batch_images) = draw(&loader, 2, batch);
+            assert_eq!(batch_images.len(), if batch == 3 { 6 } else { 8 });
+            assert_eq!(pixels.len(), batch_images.len() * PIXELS);
+            for (label, image) in labels.iter().zip(&batch_images) {
+                assert_eq!(*label, image % 7);
+            }
+            images.extend(batch_images);
+        }
+        assert_ne!(images, (0..30).collect::<Vec<_>>(), "shuffled");
+        images.sort_unstable();
+        assert_eq!(images, (0..30).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_batch_depends_only_on_seed_epoch_and_number() {
+        let faces = sample(30);
+        let loader = training(&faces);
+        let all: Vec<Batch> = (0..4).map(|batch| draw(&loader, 7, batch)).collect();
+        // A fresh loader that starts in the middle, as after a resume, and draws backwards.
+        let resumed = training(&faces);
+        for batch in [3, 2] {
+            assert_eq!(draw(&resumed, 7, batch), all[batch]);
+        }
+        assert_ne!(draw(&loader, 8, 0), all[0]);
+        let mut epoch = loader.epoch(0);
+        loader.advance(&mut epoch, 7);
+        assert_eq!(epoch, loader.epoch(7));
+    }
+
+    #[test]
+    fn thread_counts_give_the_same_bits() {
+        let faces = sample(30);
+        let loader = training(&faces);
+        let on = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| (0..4).map(|batch| draw(&loader, 1, batch)).collect::<Vec<_>>())
+        };
+        assert_eq!(on(1), on(2));
+    }
+
+    #[test]
+    fn the_same_face_is_augmented_anew_each_epoch() {
+        let faces = sample(1);
+        let loader = training(&faces);
+        assert_ne!(draw(&loader, 0, 0).0, draw(&loader, 1, 0).0);
+    }
+
+    #[test]
+    fn evaluation_keeps_the_order_and_the_pixels() {
+        let faces = sample(10);
+        let normalisation = Normalisation { mean: 0.5, std: 0.25 };
+        let loader = Loader::plain(&faces, 4, normalisation).unwrap();
+        let (pixels, _, images) = draw(&loader, 0, 1);
+        assert_eq!(images, [4, 5, 6, 7]);
+        for (bits, &pixel) in pixels.iter().zip(&faces.pixels[4 * PIXELS..]) {
+            let expected = (f32::from(pixel) / 255.0 - 0.5) / 0.25;
+            assert!((f32::from_bits(*bits) - expected).abs() < 1e-5);
+        }
+    }
+
+    #[test]
+    fn bad_arguments_are_named() {
+        let faces = sample(10);
+        let normalisation = Normalisation::identity();
+        let message = |result: Result<Loader>| result.unwrap_err().to_string();
+        assert!(message(Loader::plain(&faces, 0, normalisation)).contains("batch"));
+        assert!(message(Loader::plain(&Faces::default(), 4, normalisation)).contains("faces"));
+        let flat = Normalisation { mean: 0.5, std: 0.0 };
+        assert!(message(Loader::plain(&faces, 4, flat)).contains("normalisation"));
+
+        let loader = Loader::plain(&faces, 4, normalisation).unwrap();
+        let epoch = loader.epoch(0);
+        let (mut pixels, mut labels, mut images) = (vec![0.0; 4 * PIXELS], vec![0; 4], vec![0; 4]);
+        let error = loader.fill(&epoch, 3, &mut pixels, &mut labels, &mut images).unwrap_err();
+        assert!(error.to_string().contains("batch: expected below 3, got 3"), "{error}");
+        let error = loader.fill(&epoch, 0, &mut pixels[1..], &mut labels, &mut images).unwrap_err();
+        assert!(error.to_string().contains("pixels"), "{error}");
+        let other = sample(11);
+        let other = Loader::plain(&other, 4, normalisation).unwrap().epoch(0);
+        assert!(loader.fill(&other, 0, &mut pixels, &mut labels, &mut images).is_err());
+    }
+}

@@ -1,0 +1,97 @@
+//! The command line: one file a command, each with its options and its `run`.
+
+mod augment;
+mod eval;
+mod gradcheck;
+mod predict;
+mod profile;
+mod train;
+
+use crate::error::{Error, Result};
+use clap::{Parser, Subcommand};
+use moue_kernels::Isa;
+use std::process::ExitCode;
+
+/// Facial-expression recognition, trained on a plain CPU.
+#[derive(Debug, Parser)]
+#[command(name = "moue", version, about, arg_required_else_help = true)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every command.
+#[derive(Clone, Debug, clap::Args)]
+struct Global {
+    /// Worker threads (default: all cores).
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+    /// Print one JSON object on stdout, and nothing else there.
+    #[arg(long, global = true)]
+    json: bool,
+    /// No progress and no commentary.
+    #[arg(long, global = true)]
+    quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Train(train::Args),
+    Eval(eval::Args),
+    Predict(predict::Args),
+    Gradcheck(gradcheck::Args),
+    Profile(profile::Args),
+    Augment(augment::Args),
+}
+
+/// What every command is given.
+#[derive(Clone, Debug)]
+pub(crate) struct Context {
+    pub(crate) isa: Isa,
+    pub(crate) json: bool,
+    pub(crate) quiet: bool,
+}
+
+impl Context {
+    /// With `--json` prints `value` alone, else what `human` says.
+    pub(crate) fn print<V: serde::Serialize>(&self, value: &V, human: impl FnOnce()) {
+        if self.json {
+            println!("{}", serde_json::to_string(value).expect("plain data"));
+        } else {
+            human();
+        }
+    }
+}
+
+/// Runs the command line: 0 on success, 2 on wrong usage, 1 on any other failure with one line on stderr.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("moue: {error}");
+            ExitCode::from(if matches!(error, Error::Usage(_)) { 2 } else { 1 })
+        }
+    }
+}
+
+/// Runs inside a pool of its own: workers that the step's tasks are pushed to directly cost no allocation.
+fn run(cli: Cli) -> Result<()> {
+    let isa = Isa::from_env().map_err(Error::Usage)?;
+    let context = Context { isa, json: cli.global.json, quiet: cli.global.quiet };
+    let threads = cli.global.threads.map_or(0, usize::from);
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()
+        .map_err(|e| Error::Usage(format!("--threads {threads}: {e}")))?;
+    pool.install(|| match cli.command {
+        Command::Train(args) => train::run(args, &context),
+        Command::Eval(args) => eval::run(args, &context),
+        Command::Predict(args) => predict::run(args, &context),
+        Command::Gradcheck(args) => gradcheck::run(args, &context),
+        Command::Profile(args) => profile::run(args, &context),
+        Command::Augment(args) => augment::run(args, &context),
+    })
+}

@@ -1,0 +1,70 @@
+//! What can go wrong, and with which file, option or operation.
+
+use moue_kernels::Shape;
+use std::path::PathBuf;
+
+/// Result with the crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that can fail; each message names what is at fault.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An operation was recorded with operands that do not fit.
+    #[error("{op}: expected {expected}, got {got}")]
+    Operand {
+        /// Operation.
+        op: &'static str,
+        /// What it takes.
+        expected: String,
+        /// What it was given.
+        got: String,
+    },
+    /// A loss must be a single number.
+    #[error("the loss must be one number, but its shape is {0}")]
+    LossShape(Shape),
+    /// Two parameters share a name.
+    #[error("two parameters are called {0:?}")]
+    DuplicateName(String),
+    /// Parameters of one model given to another.
+    #[error("the parameters are of another model: {0}")]
+    OtherModel(String),
+    /// The data set could not be read.
+    #[error(transparent)]
+    Data(#[from] moue_datasets::Error),
+    /// A file could not be read or written.
+    #[error("{path}: {source}", path = path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file's content is not what it should be.
+    #[error("{path}: {reason}", path = path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// An option or its value makes no sense.
+    #[error("{0}")]
+    Usage(String),
+    /// The loss or a gradient stopped being a number.
+    #[error("{0}")]
+    NotFinite(String),
+}
+
+impl Error {
+    /// An I/O error with the path it happened at.
+    pub fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { path, source }
+    }
+
+    /// A format error of the file at `path`.
+    pub fn format(path: impl Into<PathBuf>, reason: impl Into<String>) -> Self {
+        Self::Format { path: path.into(), reason: reason.into() }
+    }
+}

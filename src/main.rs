@@ -1,0 +1,5 @@
+//! The `moue` command.
+
+fn main() -> std::process::ExitCode {
+    moue::cli::main()
+}

@@ -1,0 +1,170 @@
+//! The models that can be trained: where the CBAM sits and which loss is on top.
+
+use super::{cbam, output_module, residual_block, stem};
+use crate::graph::{Graph, Labels, Var};
+use crate::params::Init;
+use serde::{Deserialize, Serialize};
+
+/// Length of the embedding.
+pub const FEATURES: usize = 128;
+
+/// Channels of the input module and of the four residual blocks.
+const STEM: usize = 32;
+const WIDTHS: [usize; 4] = [32, 64, 128, 256];
+
+/// Side of the faces that the network sees.
+const SIDE: usize = 48;
+
+/// Where the CBAM sits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CbamPosition {
+    /// Nowhere: the plain DNN.
+    None,
+    /// After the input module.
+    Input,
+    /// After the first residual block.
+    Block1,
+    /// After the second residual block.
+    Block2,
+    /// After the third residual block.
+    Block3,
+    /// Between middle and output module: the paper's choice.
+    Block4,
+}
+
+/// What is minimised.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Loss {
+    /// Cross-entropy of a linear layer.
+    Softmax,
+    /// Additive-margin softmax (Wang et al. 2018) of cosines between embedding and class weights.
+    AmSoftmax {
+        /// s.
+        scale: f64,
+        /// m.
+        margin: f64,
+    },
+}
+
+/// A model: all that must be known to record it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Model {
+    /// Where the CBAM sits.
+    pub cbam: CbamPosition,
+    /// Loss, which decides the head too.
+    pub loss: Loss,
+    /// Number of classes.
+    pub classes: usize,
+}
+
+/// A recorded model.
+#[derive(Clone, Copy, Debug)]
+pub struct Network {
+    /// Normalised faces, `[n, 48, 48, 1]`.
+    pub input: Var,
+    /// Class indices.
+    pub labels: Labels,
+    /// `[n, 1, 1, classes]`: softmax of these times [`Model::logit_scale`] gives the probabilities. Kept.
+    pub logits: Var,
+    /// Embedding, `[n, 1, 1, 128]`.
+    pub embedding: Var,
+    /// One number.
+    pub loss: Var,
+}
+
+impl Model {
+    /// What the logits are multiplied with before the softmax: AM-Softmax's s, or 1.
+    pub fn logit_scale(&self) -> f64 {
+        match self.loss {
+            Loss::Softmax => 1.0,
+            Loss::AmSoftmax { scale, .. } => scale,
+        }
+    }
+
+    /// `dnn`, or `dnn-cbam` with a CBAM anywhere.
+    pub fn name(&self) -> &'static str {
+        match self.cbam {
+            CbamPosition::None => "dnn",
+            _ => "dnn-cbam",
+        }
+    }
+
+    /// Records the model for batches of `n` faces.
+    pub fn record(&self, g: &mut Graph, n: usize) -> Network {
+        let input = g.input([n, SIDE, SIDE, 1]);
+        let attend =
+            |g: &mut Graph, x: Var, here: CbamPosition| if self.cbam == here { cbam(g, x) } else { x };
+        let h = stem(g, input, STEM);
+        let mut h = attend(g, h, CbamPosition::Input);
+        let after = [CbamPosition::Block1, CbamPosition::Block2, CbamPosition::Block3, CbamPosition::Block4];
+        for (i, (&width, here)) in WIDTHS.iter().zip(after).enumerate() {
+            h = residual_block(g, &format!("block{}", i + 1), h, width);
+            h = attend(g, h, here);
+        }
+        let embedding = output_module(g, h, FEATURES);
+        let labels = g.labels(n);
+        let (logits, loss) = self.head(g, embedding, labels);
+        g.keep(logits);
+        Network { input, labels, logits, embedding, loss }
+    }
+
+    /// Logits and loss.
+    fn head(&self, g: &mut Graph, embedding: Var, labels: Labels) -> (Var, Var) {
+        let init = Init::Uniform { fan_in: FEATURES };
+        match self.loss {
+            Loss::Softmax => {
+                let w = g.param("head.weight", &[FEATURES, self.classes], init);
+                let b = g.param("head.bias", &[self.classes], init);
+                let logits = g.linear(embedding, w, b);
+                (logits, g.cross_entropy(logits, labels))
+            }
+            Loss::AmSoftmax { scale, margin } => {
+                let w = g.param("head.weight", &[self.classes, FEATURES], init);
+                let w = g.read(w);
+                let (e, w) = (g.l2_normalize(embedding), g.l2_normalize(w));
+                let cosines = g.matmul_nt(e, w);
+                (cosines, g.margin_softmax(cosines, labels, scale, margin))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::Phase;
+    use moue_datasets::Rng;
+    use moue_kernels::Isa;
+
+    fn model(cbam: CbamPosition, loss: Loss) -> Model {
+        Model { cbam, loss, classes: 7 }
+    }
+
+    /// The paper's network has 498,866 parameters (AM-Softmax, CBAM after block 4).
+    #[test]
+    fn parameters_and_cost_are_the_papers() {
+        let mut g = Graph::new(Phase::Train);
+        let am = Loss::AmSoftmax { scale: 30.0, margin: 0.35 };
+        let net = model(CbamPosition::Block4, am).record(&mut g, 2);
+        assert_eq!(g.init_params(&mut Rng::new(0)).count(), 498_866);
+        let plan = g.compile::<f32>(net.loss, Isa::fastest()).unwrap();
+        let millions = plan.macs() as f64 / 2e6;
+        assert!((43.0..46.0).contains(&millions), "{millions} M multiply-adds an image");
+        assert!(2 * plan.arena_bytes() <= plan.unshared_bytes() + plan.arena_bytes());
+    }
+
+    #[test]
+    fn every_position_and_loss_records() {
+        use CbamPosition::*;
+        for cbam in [None, Input, Block1, Block2, Block3, Block4] {
+            for loss in [Loss::Softmax, Loss::AmSoftmax { scale: 30.0, margin: 0.35 }] {
+                let mut g = Graph::new(Phase::Eval);
+                let net = model(cbam, loss).record(&mut g, 1);
+                assert_eq!(g.shape(net.logits).c, 7);
+                g.compile_forward::<f32>(Isa::fastest()).unwrap();
+            }
+        }
+    }
+}

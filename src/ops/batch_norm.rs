@@ -1,0 +1,157 @@
+//! Batch normalisation (Ioffe and Szegedy 2015) with an optional ReLU behind it.
+
+use super::{Backward, Forward, Operands, Operation, Run, Scratch, Spec};
+use crate::gradcheck::{Checked, Suite};
+use crate::graph::{Buffer, Graph, Param, Phase, Var};
+use crate::nn::norm_params;
+use moue_kernels::{BatchNorm as Geometry, BatchNormBackward, Element};
+
+/// Added to the variance.
+const EPS: f64 = 1e-5;
+/// Weight of a batch's statistics in the running ones.
+const MOMENTUM: f64 = 0.1;
+
+#[derive(Debug)]
+struct BatchNorm(Geometry);
+
+/// Parameters and running buffers of a batch norm, all `[c]`.
+#[derive(Clone, Copy, Debug)]
+pub struct NormParams {
+    /// Scale.
+    pub gamma: Param,
+    /// Shift.
+    pub beta: Param,
+    /// Running mean.
+    pub mean: Buffer,
+    /// Running unbiased variance.
+    pub var: Buffer,
+}
+
+impl Graph {
+    /// y = (x - mean) / sqrt(var + 1e-5) * gamma + beta per channel, then max(y, 0) if `relu`.
+    ///
+    /// In [`Phase::Train`] mean and variance are the batch's, over n, h and w, and the running ones move towards
+    /// them by a tenth (the variance unbiased, as in PyTorch); in [`Phase::Eval`] they are the running ones.
+    pub fn batch_norm(&mut self, x: Var, norm: NormParams, relu: bool) -> Var {
+        let shape = self.shape(x);
+        let dims = [self.dims(norm.gamma).to_vec(), self.dims(norm.beta).to_vec()];
+        let expected = format!("gamma and beta [{}]", shape.c);
+        self.require(dims.iter().all(|d| *d == [shape.c]), "batch_norm", &expected, format!("{dims:?}"));
+        let train = self.phase() == Phase::Train;
+        let few = train && shape.pixels() < 2;
+        self.require(!few, "batch_norm", "at least two values a channel to train on", shape);
+        let op = BatchNorm(Geometry { shape, eps: EPS, relu, train });
+        let operands = Operands {
+            params: vec![norm.gamma, norm.beta],
+            buffers: vec![norm.mean, norm.var],
+            ..Default::default()
+        };
+        self.push(op, &[x], operands)
+    }
+}
+
+impl Operation for BatchNorm {
+    fn spec(&self) -> Spec {
+        let shape = self.0.shape;
+        let name = if self.0.relu { "batch_norm_relu" } else { "batch_norm" };
+        Spec { reads_x: true, aux: 2 * shape.c, macs: 2 * shape.len() as u64, ..Spec::new(name, shape) }
+    }
+}
+
+/// `to += weight * (from * factor - to)`.
+fn move_towards<T: Element>(to: &mut [T], from: &[T], factor: f64) {
+    for (to, from) in to.iter_mut().zip(from) {
+        let old = to.to_f64();
+        *to = T::from_f64(old + MOMENTUM * (from.to_f64() * factor - old));
+    }
+}
+
+impl<T: Element> Run<T> for BatchNorm {
+    fn scratch(&self) -> Scratch {
+        let len = T::batch_norm_scratch(self.0.shape);
+        Scratch { forward: len, backward: len }
+    }
+
+    fn forward(&self, io: Forward<'_, T>) {
+        let (shape, c) = (self.0.shape, self.0.shape.c);
+        let [mean, var] = io.buffers;
+        if self.0.train {
+            T::batch_norm_stats(io.isa, shape, io.x[0], io.aux, io.scratch);
+            let m = shape.pixels() as f64;
+            move_towards(mean, &io.aux[..c], 1.0);
+            move_towards(var, &io.aux[c..], m / (m - 1.0));
+        } else {
+            io.aux[..c].copy_from_slice(mean);
+            io.aux[c..].copy_from_slice(var);
+        }
+        T::batch_norm_apply(io.isa, &self.0, io.x[0], io.w[0], io.w[1], io.aux, io.y);
+    }
+
+    fn backward(&self, io: Backward<'_, T>) {
+        let [dx, _] = io.dx;
+        let [dgamma, dbeta] = io.dw.map(|dw| dw.expect("two parameters"));
+        let args = BatchNormBackward {
+            x: io.x[0],
+            gamma: io.w[0],
+            beta: io.w[1],
+            stats: io.aux,
+            dy: io.dy,
+            dx,
+            dgamma,
+            dbeta,
+            scratch: io.scratch,
+        };
+        T::batch_norm_backward(io.isa, &self.0, args);
+    }
+}
+
+fn norm(g: &mut Graph, x: Var, relu: bool) -> Var {
+    let norm = norm_params(g, "bn", g.shape(x).c);
+    g.batch_norm(x, norm, relu)
+}
+
+/// Gradient checks of this operation.
+pub(super) fn checks(suite: &mut Suite) {
+    for (c, side, relu) in [(3, 3, false), (17, 2, true), (8, 5, true)] {
+        for phase in [Phase::Train, Phase::Eval] {
+            suite.add_in(phase, "batch_norm", move |g| {
+                let x = g.input([3, side, side, c]);
+                Checked::new(norm(g, x, relu), [x])
+            });
+        }
+    }
+    suite.add("batch_norm", move |g| {
+        let x = g.input([4, 1, 1, 5]);
+        Checked::new(norm(g, x, false), [x])
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::graph::{Graph, Phase};
+    use crate::params::Params;
+    use moue_datasets::Rng;
+    use moue_kernels::Isa;
+
+    use super::norm;
+
+    #[test]
+    fn gradients() {
+        crate::gradcheck::assert_suite(super::checks);
+    }
+
+    /// Channel values 1, 2, 3, 4: mean 2.5, unbiased variance 5/3; a tenth of the way from 0 and 1.
+    #[test]
+    fn running_statistics_move_a_tenth() {
+        let mut g = Graph::new(Phase::Train);
+        let x = g.input([4, 1, 1, 1]);
+        let y = norm(&mut g, x, false);
+        g.keep(y);
+        let mut params: Params<f64> = g.init_params(&mut Rng::new(0)).cast();
+        let mut plan = g.compile_forward::<f64>(Isa::fastest()).unwrap();
+        plan.set(x, &[1.0, 2.0, 3.0, 4.0]);
+        plan.forward(&mut params);
+        let running: Vec<f64> = params.tensors().skip(2).map(|(_, v)| v[0]).collect();
+        assert!((running[0] - 0.25).abs() < 1e-12 && (running[1] - (0.9 + 0.1 * 5.0 / 3.0)).abs() < 1e-12);
+    }
+}

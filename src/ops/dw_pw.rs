@@ -1,0 +1,78 @@
+//! Depthwise 3x3 followed by pointwise, fused (MobileNet, Howard et al. 2017, section 3.1, with nothing between).
+
+use super::{Backward, Forward, Operands, Operation, Run, Scratch, Spec};
+use crate::gradcheck::{Checked, Suite};
+use crate::graph::{Graph, Param, Var};
+use crate::params::Init;
+use moue_kernels::{Conv, DwPwBackward, Element};
+
+#[derive(Debug)]
+struct DwPw(Conv);
+
+impl Graph {
+    /// `pointwise(dwconv(x, wd), wp, 1)` without the value in between, which backward computes again.
+    ///
+    /// `x` is `[n, h, w, cin]`, `wd` `[3, 3, cin]`, `wp` `[cin, cout]`.
+    pub fn dw_pw(&mut self, x: Var, wd: Param, wp: Param) -> Var {
+        let shape = self.shape(x);
+        let (d, p) = (self.dims(wd).to_vec(), self.dims(wp).to_vec());
+        let fits = d == [3, 3, shape.c] && p.len() == 2 && p[0] == shape.c;
+        let expected = format!("weights [3, 3, {0}] and [{0}, cout]", shape.c);
+        self.require(fits, "dw_pw", &expected, format!("{d:?} and {p:?}"));
+        let conv = Conv { x: shape, cout: *p.last().unwrap_or(&1), stride: 1 };
+        self.push(DwPw(conv), &[x], Operands { params: vec![wd, wp], ..Default::default() })
+    }
+}
+
+impl Operation for DwPw {
+    fn spec(&self) -> Spec {
+        let macs = (self.0.x.pixels() * self.0.x.c * (9 + self.0.cout)) as u64;
+        Spec { reads_x: true, macs, ..Spec::new("dw_pw", self.0.y()) }
+    }
+}
+
+impl<T: Element> Run<T> for DwPw {
+    fn scratch(&self) -> Scratch {
+        Scratch { forward: T::dw_pw_forward_scratch(&self.0), backward: T::dw_pw_backward_scratch(&self.0) }
+    }
+
+    fn forward(&self, io: Forward<'_, T>) {
+        T::dw_pw_forward(io.isa, &self.0, io.x[0], io.w[0], io.w[1], io.y, io.scratch);
+    }
+
+    fn backward(&self, io: Backward<'_, T>) {
+        let [dx, _] = io.dx;
+        let [dwd, dwp] = io.dw.map(|dw| dw.expect("two parameters"));
+        let args = DwPwBackward {
+            x: io.x[0],
+            wd: io.w[0],
+            wp: io.w[1],
+            dy: io.dy,
+            dx,
+            dwd,
+            dwp,
+            scratch: io.scratch,
+        };
+        T::dw_pw_backward(io.isa, &self.0, args);
+    }
+}
+
+/// Gradient checks of this operation.
+pub(super) fn checks(suite: &mut Suite) {
+    for (cin, cout, h, w) in [(1, 3, 3, 3), (9, 16, 4, 5), (16, 33, 3, 2)] {
+        suite.add("dw_pw", move |g| {
+            let x = g.input([2, h, w, cin]);
+            let wd = g.param("wd", &[3, 3, cin], Init::Uniform { fan_in: 9 });
+            let wp = g.param("wp", &[cin, cout], Init::Uniform { fan_in: cin });
+            Checked::new(g.dw_pw(x, wd, wp), [x])
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn gradients() {
+        crate::gradcheck::assert_suite(super::checks);
+    }
+}

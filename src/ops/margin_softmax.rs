@@ -1,0 +1,80 @@
+//! Cross-entropy of a softmax with additive margin: AM-Softmax (Wang et al. 2018, eq. 6) on cosines, and the
+//! plain softmax cross-entropy as its case of scale 1 and margin 0.
+
+use super::{Backward, Forward, Operands, Operation, Run, Spec};
+use crate::gradcheck::{Checked, Suite};
+use crate::graph::{Graph, Labels, Var};
+use moue_kernels::{Element, MarginSoftmax as Constants, Shape};
+
+#[derive(Debug)]
+struct MarginSoftmax {
+    rows: usize,
+    constants: Constants,
+}
+
+impl Graph {
+    /// Mean over rows of -log softmax(scale * (x - margin * onehot(label)))[label]: one number.
+    ///
+    /// `logits` is `[n, 1, 1, classes]`, `labels` n class indices.
+    pub fn margin_softmax(&mut self, logits: Var, labels: Labels, scale: f64, margin: f64) -> Var {
+        let shape = self.shape(logits);
+        let rows = self.labels[labels.0];
+        self.require(
+            shape.pixels() == rows,
+            "margin_softmax",
+            &format!("a label for each of {} rows", shape.pixels()),
+            format!("{rows} labels"),
+        );
+        self.require(scale > 0.0, "margin_softmax", "a positive scale", scale);
+        self.require(margin >= 0.0, "margin_softmax", "a margin of 0 or more", margin);
+        let constants = Constants { classes: shape.c, scale, margin };
+        let operands = Operands { labels: Some(labels), ..Default::default() };
+        self.push(MarginSoftmax { rows, constants }, &[logits], operands)
+    }
+
+    /// Mean over rows of -log softmax(x)[label].
+    pub fn cross_entropy(&mut self, logits: Var, labels: Labels) -> Var {
+        self.margin_softmax(logits, labels, 1.0, 0.0)
+    }
+}
+
+impl Operation for MarginSoftmax {
+    fn spec(&self) -> Spec {
+        Spec {
+            aux: self.rows * self.constants.classes,
+            ..Spec::new("margin_softmax", Shape::new(1, 1, 1, 1))
+        }
+    }
+}
+
+impl<T: Element> Run<T> for MarginSoftmax {
+    fn forward(&self, io: Forward<'_, T>) {
+        T::margin_softmax_forward(io.isa, &self.constants, io.x[0], io.labels, io.y, io.aux);
+    }
+
+    fn backward(&self, io: Backward<'_, T>) {
+        if let [Some(dx), _] = io.dx {
+            T::margin_softmax_backward(io.isa, &self.constants, io.aux, io.labels, io.dy, dx);
+        }
+    }
+}
+
+/// Gradient checks of this operation.
+pub(super) fn checks(suite: &mut Suite) {
+    for (scale, margin) in [(1.0, 0.0), (30.0, 0.35), (2.0, 0.5)] {
+        suite.add("margin_softmax", move |g| {
+            let x = g.input([3, 1, 1, 7]);
+            let labels = g.labels(3);
+            let loss = g.margin_softmax(x, labels, scale, margin);
+            Checked::new(loss, [x]).labels(labels, &[6, 0, 3])
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn gradients() {
+        crate::gradcheck::assert_suite(super::checks);
+    }
+}

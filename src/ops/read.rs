@@ -1,0 +1,54 @@
+//! A parameter as a value, for operations that take values (AM-Softmax normalises its class weights).
+
+use super::{Backward, Forward, Operands, Operation, Run, Spec};
+use crate::gradcheck::{Checked, Suite};
+use crate::graph::{Graph, Param, Var};
+use crate::params::Init;
+use moue_kernels::{Element, Shape};
+
+#[derive(Debug)]
+struct Read(Shape);
+
+impl Graph {
+    /// The parameter `[rows, c]` as a value `[rows, 1, 1, c]`.
+    pub fn read(&mut self, p: Param) -> Var {
+        let dims = self.dims(p).to_vec();
+        self.require(dims.len() == 2, "read", "a parameter [rows, c]", format!("{dims:?}"));
+        let shape = Shape::new(dims[0], 1, 1, *dims.last().unwrap_or(&1));
+        self.push(Read(shape), &[], Operands { params: vec![p], ..Default::default() })
+    }
+}
+
+impl Operation for Read {
+    fn spec(&self) -> Spec {
+        Spec::new("read", self.0)
+    }
+}
+
+impl<T: Element> Run<T> for Read {
+    fn forward(&self, io: Forward<'_, T>) {
+        io.y.copy_from_slice(io.w[0]);
+    }
+
+    fn backward(&self, io: Backward<'_, T>) {
+        if let [Some(dw), _] = io.dw {
+            T::add_backward(io.isa, io.dy, dw);
+        }
+    }
+}
+
+/// Gradient checks of this operation.
+pub(super) fn checks(suite: &mut Suite) {
+    suite.add("read", move |g| {
+        let w = g.param("w", &[3, 5], Init::Uniform { fan_in: 5 });
+        Checked::new(g.read(w), [])
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn gradients() {
+        crate::gradcheck::assert_suite(super::checks);
+    }
+}
