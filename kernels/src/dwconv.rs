@@ -237,8 +237,7 @@ pub(crate) fn dw_rows_forward<S: Simd>(
     w: &[f32],
     y_rows: &mut [f32],
 ) {
-    let taps = Taps { w, turned: false, c: shape.c };
-    convolve_rows(s, shape, rows, x_image, taps, y_rows, Mode::Set);
+    convolve_rows(s, shape, rows, x_image, taps(w, shape.c, false), y_rows, Mode::Set);
 }
 
 /// Gradients of one image: `dx_image` is `[h, w, c]`, `dw` `[3, 3, c]` is added to.
@@ -271,7 +270,7 @@ pub(crate) fn dw_rows_backward<S: Simd>(
     dw: &mut [f32],
 ) {
     let row_len = shape.w * shape.c;
-    let taps = Taps { w, turned: true, c: shape.c };
+    let taps = taps(w, shape.c, true);
     // A pair of rows at a time through both gradients, while its dy is in L1.
     let mut first = rows.start;
     while first < rows.end {
@@ -287,20 +286,14 @@ pub(crate) fn dw_rows_backward<S: Simd>(
     }
 }
 
-/// Nine taps of every channel, `[3, 3, c]`; turned by 180 degrees for the gradient of x.
-#[derive(Clone, Copy)]
-struct Taps<'a> {
-    w: &'a [f32],
-    turned: bool,
-    c: usize,
-}
-
-impl<'a> Taps<'a> {
-    /// Tap t of all channels.
-    #[inline(always)]
-    fn tap(self, t: usize) -> &'a [f32] {
-        &self.w[if self.turned { 8 - t } else { t } * self.c..][..self.c]
+/// The nine taps of all channels, from weights `[3, 3, c]`; turned by 180 degrees for the gradient of x.
+#[inline(always)]
+fn taps(w: &[f32], c: usize, turned: bool) -> [&[f32]; 9] {
+    let mut taps = [w; 9];
+    for (t, tap) in taps.iter_mut().enumerate() {
+        *tap = &w[if turned { 8 - t } else { t } * c..][..c];
     }
+    taps
 }
 
 /// Rows `rows` of the convolution of one image with `taps`, set or added to `y_rows`.
@@ -310,7 +303,7 @@ fn convolve_rows<S: Simd>(
     shape: Shape,
     rows: Range<usize>,
     x_image: &[f32],
-    taps: Taps<'_>,
+    taps: [&[f32]; 9],
     y_rows: &mut [f32],
     mode: Mode,
 ) {
@@ -318,13 +311,17 @@ fn convolve_rows<S: Simd>(
     let row_len = w * c;
     assert_eq!(x_image.len(), h * row_len, "x of one image of {shape}");
     assert_eq!(y_rows.len(), rows.len() * row_len, "y of {rows:?} of {shape}");
-    assert_eq!(taps.w.len(), 9 * c, "w of {shape}");
     let mut row = rows.start;
     for y in y_rows.chunks_mut(2 * row_len) {
         // Rows above and below the image are never read; any row stands in for them.
-        let x = |k: usize| &x_image[(row + k).clamp(1, h) * row_len - row_len..][..row_len];
-        let pair = Pair { w, c, x: [x(0), x(1), x(2), x(3)], taps, y, add: mode == Mode::Add };
-        let two = pair.y.len() > row_len;
+        let x = [
+            image_row(shape, x_image, row),
+            image_row(shape, x_image, row + 1),
+            image_row(shape, x_image, row + 2),
+            image_row(shape, x_image, row + 3),
+        ];
+        let two = y.len() > row_len;
+        let pair = Pair { w, c, x, taps, y, add: mode == Mode::Add };
         let (top, bottom) = (row == 0, row + usize::from(two) + 1 == h);
         match (two, top, bottom) {
             (true, false, false) => pair.run::<S, 2, 0, 4>(s),
@@ -345,12 +342,18 @@ fn convolve_rows<S: Simd>(
     }
 }
 
+/// Row `below - 1` of one image, or its first or last where that is outside.
+#[inline(always)]
+fn image_row(Shape { h, w, c, .. }: Shape, image: &[f32], below: usize) -> &[f32] {
+    &image[(below.clamp(1, h) - 1) * w * c..][..w * c]
+}
+
 /// One or two output rows with the four input rows around them.
 struct Pair<'a> {
     w: usize,
     c: usize,
     x: [&'a [f32]; 4],
-    taps: Taps<'a>,
+    taps: [&'a [f32]; 9],
     y: &'a mut [f32],
     add: bool,
 }
@@ -360,67 +363,63 @@ impl Pair<'_> {
     #[inline(always)]
     fn run<S: Simd, const ROWS: usize, const FIRST: usize, const LAST: usize>(self, s: S) {
         let Self { w, c, x: [x0, x1, x2, x3], taps, y, add } = self;
+        // Input from the second column on beside output up to the last but one: slices of one length, indexed
+        // alike, so that a column costs one bounds check for all six.
+        let len = (w - 1) * c;
         let (y0, y1) = y.split_at_mut(w * c);
+        let (y0, last0) = y0.split_at_mut(len);
+        let (y1, last1) = if ROWS == 2 { y1.split_at_mut(len) } else { (y1, &mut [] as &mut [f32]) };
+        let (n0, n1, n2, n3) = (&x0[c..][..len], &x1[c..][..len], &x2[c..][..len], &x3[c..][..len]);
         let mut block = 0;
         while block + LANES <= c {
             let mut v = [s.zero(); 9];
-            for (t, v) in v.iter_mut().enumerate() {
-                *v = s.load(lanes(taps.tap(t), block));
+            for (v, tap) in v.iter_mut().zip(taps) {
+                *v = s.load(lanes(tap, block));
             }
             let slide = Slide::<S, ROWS, FIRST, LAST> { s, taps: v };
             // Sums of the output at the column before this one and of this one.
             let mut sums = [[s.zero(); 2]; 2];
-            let column = |q: usize| [x0, x1, x2, x3].map(|x| lanes(&x[q * c..][..c], block));
+            let first = [lanes(x0, block), lanes(x1, block), lanes(x2, block), lanes(x3, block)];
             if w == 1 {
-                slide.column::<false, false>(column(0), &mut sums);
+                slide.column::<false, false>(first, &mut sums);
             } else {
-                slide.column::<false, true>(column(0), &mut sums);
-                let inner = c..(w - 1) * c;
-                let x = x0[inner.clone()]
-                    .chunks_exact(c)
-                    .zip(x1[inner.clone()].chunks_exact(c))
-                    .zip(x2[inner.clone()].chunks_exact(c))
-                    .zip(x3[inner].chunks_exact(c));
-                if ROWS == 2 {
-                    let y = y0.chunks_exact_mut(c).zip(y1.chunks_exact_mut(c));
-                    for ((((x0, x1), x2), x3), (y0, y1)) in x.zip(y) {
-                        let x = [lanes(x0, block), lanes(x1, block), lanes(x2, block), lanes(x3, block)];
-                        let done = slide.column::<true, true>(x, &mut sums);
-                        put(s, done[0], y0, block, add);
-                        put(s, done[1], y1, block, add);
+                slide.column::<false, true>(first, &mut sums);
+                let mut at = block;
+                while at + c < len {
+                    let x = [lanes(n0, at), lanes(n1, at), lanes(n2, at), lanes(n3, at)];
+                    let done = slide.column::<true, true>(x, &mut sums);
+                    put(s, done[0], y0, at, add);
+                    if ROWS == 2 {
+                        put(s, done[1], y1, at, add);
                     }
-                } else {
-                    for ((((x0, x1), x2), x3), y0) in x.zip(y0.chunks_exact_mut(c)) {
-                        let x = [lanes(x0, block), lanes(x1, block), lanes(x2, block), lanes(x3, block)];
-                        let done = slide.column::<true, true>(x, &mut sums);
-                        put(s, done[0], y0, block, add);
-                    }
+                    at += c;
                 }
-                let done = slide.column::<true, false>(column(w - 1), &mut sums);
-                put(s, done[0], &mut y0[(w - 2) * c..], block, add);
+                let x = [lanes(n0, at), lanes(n1, at), lanes(n2, at), lanes(n3, at)];
+                let done = slide.column::<true, false>(x, &mut sums);
+                put(s, done[0], y0, at, add);
                 if ROWS == 2 {
-                    put(s, done[1], &mut y1[(w - 2) * c..], block, add);
+                    put(s, done[1], y1, at, add);
                 }
             }
-            put(s, sums[0][0], &mut y0[(w - 1) * c..], block, add);
+            put(s, sums[0][0], last0, block, add);
             if ROWS == 2 {
-                put(s, sums[1][0], &mut y1[(w - 1) * c..], block, add);
+                put(s, sums[1][0], last1, block, add);
             }
             block += LANES;
         }
     }
 }
 
-/// Eight lanes of one pixel.
+/// Eight lanes of a row.
 #[inline(always)]
-fn lanes(pixel: &[f32], first: usize) -> &[f32; LANES] {
-    pixel[first..first + LANES].first_chunk().expect("eight lanes")
+fn lanes(row: &[f32], at: usize) -> &[f32; LANES] {
+    row[at..at + LANES].first_chunk().expect("eight lanes")
 }
 
-/// Stores or adds eight lanes of one pixel.
+/// Stores or adds eight lanes of a row.
 #[inline(always)]
-fn put<S: Simd>(s: S, v: S::V, pixel: &mut [f32], first: usize, add: bool) {
-    let to = pixel[first..first + LANES].first_chunk_mut().expect("eight lanes");
+fn put<S: Simd>(s: S, v: S::V, row: &mut [f32], at: usize, add: bool) {
+    let to = row[at..at + LANES].first_chunk_mut().expect("eight lanes");
     let v = if add { s.add(v, s.load(to)) } else { v };
     s.store(v, to);
 }
@@ -483,7 +482,7 @@ fn convolve_row_tail<S: Simd>(
     shape: Shape,
     row: usize,
     x_image: &[f32],
-    taps: Taps<'_>,
+    taps: [&[f32]; 9],
     y: &mut [f32],
     mode: Mode,
 ) {
@@ -495,7 +494,7 @@ fn convolve_row_tail<S: Simd>(
         for i in neighbours(row, h) {
             for j in neighbours(col, w) {
                 let x = &x_image[((row + i - 1) * w + col + j - 1) * c..][first..c];
-                sum = s.mul_add(s.load_tail(x), s.load_tail(&taps.tap(i * 3 + j)[first..]), sum);
+                sum = s.mul_add(s.load_tail(x), s.load_tail(&taps[i * 3 + j][first..]), sum);
             }
         }
         s.store_tail(sum, y);
@@ -517,8 +516,11 @@ fn correlate_row<S: Simd>(s: S, shape: Shape, row: usize, x_image: &[f32], dy: &
     assert_eq!(dy.len(), row_len, "dy of one row of {shape}");
     assert_eq!(dw.len(), 9 * c, "dw of {shape}");
     // As in `convolve_rows`, rows outside of the image are never read.
-    let x = |k: usize| &x_image[(row + k).clamp(1, h) * row_len - row_len..][..row_len];
-    let around = [x(0), x(1), x(2)];
+    let around = [
+        image_row(shape, x_image, row),
+        image_row(shape, x_image, row + 1),
+        image_row(shape, x_image, row + 2),
+    ];
     match (row == 0, row + 1 == h) {
         (false, false) => correlate_blocks::<S, 0, 3>(s, w, c, around, dy, dw),
         (true, false) => correlate_blocks::<S, 1, 3>(s, w, c, around, dy, dw),
@@ -555,42 +557,61 @@ fn correlate_blocks<S: Simd, const FIRST: usize, const LAST: usize>(
     dy: &[f32],
     dw: &mut [f32],
 ) {
+    // x from the second column on beside dy from the third on, as in `Pair::run`.
+    let len = w.saturating_sub(2) * c;
+    let next = w.min(2) * c;
+    let (n0, n1, n2, dn) =
+        (&x0[next - c..][..len], &x1[next - c..][..len], &x2[next - c..][..len], &dy[next..][..len]);
+    let last = (w - 1) * c;
+    let mut taps = slots(dw, c);
     let mut block = 0;
     while block + LANES <= c {
         let mut sums = [s.zero(); 9];
-        for (t, sum) in sums.iter_mut().enumerate() {
+        for (t, (sum, tap)) in sums.iter_mut().zip(&taps).enumerate() {
             if FIRST <= t / 3 && t / 3 < LAST {
-                *sum = s.load(lanes(&dw[t * c..][..c], block));
+                *sum = s.load(lanes(tap, block));
             }
         }
-        let column = |q: usize| [x0, x1, x2].map(|x| lanes(&x[q * c..][..c], block));
+        let first = [lanes(x0, block), lanes(x1, block), lanes(x2, block)];
         // dy at the columns before, at and after that of x.
         let mut d = [s.zero(), s.load(lanes(dy, block)), s.zero()];
         if w == 1 {
-            correlate::<S, FIRST, LAST, false, false>(s, column(0), d, &mut sums);
+            correlate::<S, FIRST, LAST, false, false>(s, first, d, &mut sums);
         } else {
             d[2] = s.load(lanes(&dy[c..], block));
-            correlate::<S, FIRST, LAST, false, true>(s, column(0), d, &mut sums);
-            let inner = c..(w - 1) * c;
-            let x = x0[inner.clone()]
-                .chunks_exact(c)
-                .zip(x1[inner.clone()].chunks_exact(c))
-                .zip(x2[inner].chunks_exact(c));
-            for (((x0, x1), x2), dy) in x.zip(dy[2 * c..].chunks_exact(c)) {
-                d = [d[1], d[2], s.load(lanes(dy, block))];
-                let x = [lanes(x0, block), lanes(x1, block), lanes(x2, block)];
+            correlate::<S, FIRST, LAST, false, true>(s, first, d, &mut sums);
+            let mut at = block;
+            while at < len {
+                d = [d[1], d[2], s.load(lanes(dn, at))];
+                let x = [lanes(n0, at), lanes(n1, at), lanes(n2, at)];
                 correlate::<S, FIRST, LAST, true, true>(s, x, d, &mut sums);
+                at += c;
             }
             d = [d[1], d[2], s.zero()];
-            correlate::<S, FIRST, LAST, true, false>(s, column(w - 1), d, &mut sums);
+            let x = [lanes(x0, last + block), lanes(x1, last + block), lanes(x2, last + block)];
+            correlate::<S, FIRST, LAST, true, false>(s, x, d, &mut sums);
         }
-        for (t, sum) in sums.into_iter().enumerate() {
+        for (t, (sum, tap)) in sums.into_iter().zip(&mut taps).enumerate() {
             if FIRST <= t / 3 && t / 3 < LAST {
-                put(s, sum, &mut dw[t * c..][..c], block, false);
+                put(s, sum, tap, block, false);
             }
         }
         block += LANES;
     }
+}
+
+/// The nine taps of all channels, to write.
+#[inline(always)]
+fn slots(dw: &mut [f32], c: usize) -> [&mut [f32]; 9] {
+    let (d0, rest) = dw.split_at_mut(c);
+    let (d1, rest) = rest.split_at_mut(c);
+    let (d2, rest) = rest.split_at_mut(c);
+    let (d3, rest) = rest.split_at_mut(c);
+    let (d4, rest) = rest.split_at_mut(c);
+    let (d5, rest) = rest.split_at_mut(c);
+    let (d6, rest) = rest.split_at_mut(c);
+    let (d7, rest) = rest.split_at_mut(c);
+    [d0, d1, d2, d3, d4, d5, d6, d7, &mut rest[..c]]
 }
 
 /// One column of x: it is the right neighbour of the dy before it (`PREVIOUS`), the centre of the dy at it, the
