@@ -43,14 +43,11 @@ impl AdamKernels for f32 {
             root: (1.0 / (1.0 - adam.beta2.powf(t)).sqrt()) as f32,
             eps: adam.eps as f32,
         };
-        let chunk = |(((w, m), v), g): (((&mut [f32], &mut [f32]), &mut [f32]), &[f32])| {
-            isa.run(Step { constants, g, w, m, v });
-        };
         w.par_chunks_mut(SERIAL)
             .zip(m.par_chunks_mut(SERIAL))
             .zip(v.par_chunks_mut(SERIAL))
             .zip(g.par_chunks(SERIAL))
-            .for_each(chunk);
+            .for_each(|(((w, m), v), g)| isa.run(Step { constants, g, w, m, v }));
     }
 }
 

@@ -1,7 +1,7 @@
 //! The parts of CBAM (Woo et al. 2018) that are neither pooling over space nor convolutions: mean and maximum
 //! over channels, and the products with the two attention maps.
 
-use crate::lanes::{blocks, each_image, load, on_block, put, store};
+use crate::lanes::{blocks, each_image, load, on_block, put};
 use crate::simd::LANES;
 use crate::{Grad, Isa, Kernel, Mode, Shape, Simd};
 use std::ops::Range;

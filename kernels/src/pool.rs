@@ -275,8 +275,8 @@ fn global_block<S: Simd, const N: usize>(
         }
     }
     if what == Global::Average {
-        for k in 0..N {
-            result[k] = s.mul(result[k], inverse);
+        for result in &mut result {
+            *result = s.mul(*result, inverse);
         }
     }
     store(s, result, y);
@@ -311,8 +311,8 @@ fn global_avg_backward_block<S: Simd, const N: usize>(
 ) {
     let inverse = s.splat(c as f32 / dx.len() as f32);
     let mut share = load::<S, N>(s, &dy[block.clone()]);
-    for k in 0..N {
-        share[k] = s.mul(share[k], inverse);
+    for share in &mut share {
+        *share = s.mul(*share, inverse);
     }
     for pixel in dx.chunks_exact_mut(c) {
         put(s, share, &mut pixel[block.clone()], mode);

@@ -108,8 +108,8 @@ fn check(case: &dyn Case, isa: Isa, seed: u64) -> Result<(), String> {
         };
         for (i, ((&g, &t), &a)) in got.iter().zip(truth_o).zip(&allowed).enumerate() {
             let error = (f64::from(g) - t).abs();
-            // `!(<=)` and not `>`: NaN must fail.
-            if !(error <= a) {
+            // NaN must fail too.
+            if error.is_nan() || error > a {
                 return Err(format!(
                     "{name}: output {o}[{i}] is {g}, oracle {t}: off by {error:e}, allowed {a:e}"
                 ));

@@ -29,9 +29,7 @@ impl ElementwiseKernels for f64 {
         }
     }
     fn add_backward(_: Isa, dy: &[Self], mut dx: Grad<'_, Self>) {
-        for i in 0..dy.len() {
-            put(&mut dx, i, dy[i]);
-        }
+        dy.iter().enumerate().for_each(|(i, dy)| put(&mut dx, i, *dy));
     }
     fn add_relu_forward(_: Isa, a: &[Self], b: &[Self], y: &mut [Self]) {
         for i in 0..a.len() {

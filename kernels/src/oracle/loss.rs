@@ -33,11 +33,11 @@ impl LossKernels for f64 {
         dvalue: &[Self],
         mut dx: Grad<'_, Self>,
     ) {
-        for i in 0..probabilities.len() {
+        for (i, p) in probabilities.iter().enumerate() {
             let (row, class) = (i / loss.classes, i % loss.classes);
             let onehot = if labels[row] as usize == class { 1.0 } else { 0.0 };
             let factor = dvalue[0] * loss.scale / labels.len() as f64;
-            put(&mut dx, i, factor * (probabilities[i] - onehot));
+            put(&mut dx, i, factor * (p - onehot));
         }
     }
 }
