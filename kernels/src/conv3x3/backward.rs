@@ -2,7 +2,7 @@
 
 use super::first;
 use crate::gemm::NR;
-use crate::gemm::outer::{Step, Walk, tile, tile_rows};
+use crate::gemm::outer::{Part, Step, Walk, tile, tile_rows};
 use crate::{Conv, Simd};
 use std::ops::Range;
 
@@ -93,8 +93,8 @@ impl Block<'_> {
                     let walk = self.walk(tap);
                     if walk.rows.count > 0 && walk.pixels.count > 0 {
                         let dw = &mut dw[(t * channels.len() + c) * cout + co..];
-                        let x = &x[channels.start + c..];
-                        tile(s, rows, &walk, x, &dy[co..], dw, cout, columns);
+                        let part = Part { ci: channels.start + c, co, columns };
+                        tile(s, rows, &walk, x, dy, dw, cout, part);
                     }
                 }
                 c += rows;

@@ -54,14 +54,10 @@ fn wide<S: Simd>(
         for (h, y) in rows.clone().zip(y.chunks_exact_mut(w * cout)) {
             let source = Source { conv, h, x, zero: packed.zero };
             for (first, y) in (0..w).step_by(MR).zip(y.chunks_mut(MR * cout)) {
-                match y.len() / cout {
-                    6 if first > 0 && first + MR < w => inner(s, source, first, panel, y, columns, mode),
-                    6 => border::<S, 6>(s, source, first, panel, y, columns, mode),
-                    5 => border::<S, 5>(s, source, first, panel, y, columns, mode),
-                    4 => border::<S, 4>(s, source, first, panel, y, columns, mode),
-                    3 => border::<S, 3>(s, source, first, panel, y, columns, mode),
-                    2 => border::<S, 2>(s, source, first, panel, y, columns, mode),
-                    _ => border::<S, 1>(s, source, first, panel, y, columns, mode),
+                if first > 0 && first + MR < w {
+                    inner(s, source, first, panel, y, columns, mode);
+                } else {
+                    border(s, source, first, panel, y, columns, mode);
                 }
             }
         }
@@ -105,14 +101,14 @@ fn inner<S: Simd>(
     mode: Mode,
 ) {
     let (cin, cout) = (source.conv.x.c, source.conv.cout);
-    let mut acc = zeros::<S, MR>(s);
+    let mut acc = zeros(s);
     for i in source.taps() {
         let row = source.row(i);
         let mut rows: [&[f32]; MR] = [&[]; MR];
         for r in 0..MR {
             rows[r] = &row[(first + r - 1) * cin..][..3 * cin];
         }
-        accumulate(s, &mut acc, rows, &panel[i * 3 * cin..][..3 * cin]);
+        acc = accumulate(s, acc, rows, &panel[i * 3 * cin..][..3 * cin]);
     }
     for r in 0..MR {
         store_row(s, acc[r], &mut y[r * cout + columns.first..r * cout + columns.end], mode);
@@ -121,7 +117,7 @@ fn inner<S: Simd>(
 
 /// A tile at the left or right border, tap by tap; pixels outside the map are zeros.
 #[inline(always)]
-fn border<S: Simd, const M: usize>(
+fn border<S: Simd>(
     s: S,
     source: Source<'_>,
     first: usize,
@@ -131,22 +127,22 @@ fn border<S: Simd, const M: usize>(
     mode: Mode,
 ) {
     let (w, cin, cout) = (source.conv.x.w, source.conv.x.c, source.conv.cout);
-    let mut acc = zeros::<S, M>(s);
+    let mut acc = zeros(s);
     for i in source.taps() {
         let row = source.row(i);
         for j in 0..3 {
-            let mut rows = [source.zero; M];
-            for r in 0..M {
+            let mut rows = [source.zero; MR];
+            for r in 0..MR {
                 let pixel = first + r + j;
                 if (1..=w).contains(&pixel) {
                     rows[r] = &row[(pixel - 1) * cin..][..cin];
                 }
             }
-            accumulate(s, &mut acc, rows, &panel[(i * 3 + j) * cin..][..cin]);
+            acc = accumulate(s, acc, rows, &panel[(i * 3 + j) * cin..][..cin]);
         }
     }
-    for r in 0..M {
-        store_row(s, acc[r], &mut y[r * cout + columns.first..r * cout + columns.end], mode);
+    for (acc, y) in acc.into_iter().zip(y.chunks_exact_mut(cout)) {
+        store_row(s, acc, &mut y[columns.first..columns.end], mode);
     }
 }
 
