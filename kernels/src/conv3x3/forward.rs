@@ -54,11 +54,7 @@ fn wide<S: Simd>(
         for (h, y) in rows.clone().zip(y.chunks_exact_mut(w * cout)) {
             let source = Source { conv, h, x, zero: packed.zero };
             for (first, y) in (0..w).step_by(MR).zip(y.chunks_mut(MR * cout)) {
-                if first > 0 && first + MR < w {
-                    inner(s, source, first, panel, y, columns, mode);
-                } else {
-                    border(s, source, first, panel, y, columns, mode);
-                }
+                row_tile(s, source, first, panel, y, columns, mode);
             }
         }
     }
@@ -88,36 +84,14 @@ impl<'a> Source<'a> {
     }
 }
 
-/// A tile whose taps are all inside its rows: what three taps read of a pixel's neighbours is one contiguous
-/// run of `3 * cin`, as is their part of the panel.
+/// Up to six pixels of a row.
+///
+/// Away from the left and right border, what the three taps of a row read of a pixel's neighbours is one
+/// contiguous run of `3 * cin`, as is their part of the panel. At a border the sum goes tap by tap, and pixels
+/// outside the map are zeros. Both run the same loop: with one for each, the compiler kept an accumulator of the
+/// first in memory (65 instead of 110 GFLOP/s).
 #[inline(always)]
-fn inner<S: Simd>(
-    s: S,
-    source: Source<'_>,
-    first: usize,
-    panel: &Panel,
-    y: &mut [f32],
-    columns: Columns,
-    mode: Mode,
-) {
-    let (cin, cout) = (source.conv.x.c, source.conv.cout);
-    let mut acc = zeros(s);
-    for i in source.taps() {
-        let row = source.row(i);
-        let mut rows: [&[f32]; MR] = [&[]; MR];
-        for r in 0..MR {
-            rows[r] = &row[(first + r - 1) * cin..][..3 * cin];
-        }
-        acc = accumulate(s, acc, rows, &panel[i * 3 * cin..][..3 * cin]);
-    }
-    for r in 0..MR {
-        store_row(s, acc[r], &mut y[r * cout + columns.first..r * cout + columns.end], mode);
-    }
-}
-
-/// A tile at the left or right border, tap by tap; pixels outside the map are zeros.
-#[inline(always)]
-fn border<S: Simd>(
+fn row_tile<S: Simd>(
     s: S,
     source: Source<'_>,
     first: usize,
@@ -127,18 +101,20 @@ fn border<S: Simd>(
     mode: Mode,
 ) {
     let (w, cin, cout) = (source.conv.x.w, source.conv.x.c, source.conv.cout);
+    let inner = first > 0 && first + MR < w;
+    let (taps, len) = if inner { (1, 3 * cin) } else { (3, cin) };
     let mut acc = zeros(s);
     for i in source.taps() {
         let row = source.row(i);
-        for j in 0..3 {
+        for j in 0..taps {
             let mut rows = [source.zero; MR];
             for r in 0..MR {
                 let pixel = first + r + j;
-                if (1..=w).contains(&pixel) {
-                    rows[r] = &row[(pixel - 1) * cin..][..cin];
+                if inner || (1..=w).contains(&pixel) {
+                    rows[r] = &row[(pixel - 1) * cin..][..len];
                 }
             }
-            acc = accumulate(s, acc, rows, &panel[(i * 3 + j) * cin..][..cin]);
+            acc = accumulate(s, acc, rows, &panel[(i * 3 + j) * cin..][..len]);
         }
     }
     for (acc, y) in acc.into_iter().zip(y.chunks_exact_mut(cout)) {
