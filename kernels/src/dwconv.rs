@@ -62,6 +62,10 @@ impl DwConvKernels for f32 {
     }
 }
 
+/// Floats of a row that are taken through all blocks of channels before the next: six such pieces, four of x
+/// and two of y, stay in 32 KB of L1.
+const STRIP: usize = 1024;
+
 /// Elements below which a pass stays on one thread, and that a task has at least: at 80 GFLOP/s a task of 16 K
 /// elements takes 4 us, a few times what starting it costs.
 const TASK: usize = 16 * 1024;
@@ -321,17 +325,21 @@ fn convolve_rows<S: Simd>(
             image_row(shape, x_image, row + 3),
         ];
         let two = y.len() > row_len;
-        let pair = Pair { w, c, x, taps, y, add: mode == Mode::Add };
         let (top, bottom) = (row == 0, row + usize::from(two) + 1 == h);
-        match (two, top, bottom) {
-            (true, false, false) => pair.run::<S, 2, 0, 4>(s),
-            (true, true, false) => pair.run::<S, 2, 1, 4>(s),
-            (true, false, true) => pair.run::<S, 2, 0, 3>(s),
-            (true, true, true) => pair.run::<S, 2, 1, 3>(s),
-            (false, false, false) => pair.run::<S, 1, 0, 3>(s),
-            (false, true, false) => pair.run::<S, 1, 1, 3>(s),
-            (false, false, true) => pair.run::<S, 1, 0, 2>(s),
-            (false, true, true) => pair.run::<S, 1, 1, 2>(s),
+        let strips = w.div_ceil((STRIP / c).max(8));
+        for strip in 0..strips {
+            let cols = part_range(w, strips, strip);
+            let pair = Pair { w, c, cols, x, taps, y: &mut *y, add: mode == Mode::Add };
+            match (two, top, bottom) {
+                (true, false, false) => pair.run::<S, 2, 0, 4>(s),
+                (true, true, false) => pair.run::<S, 2, 1, 4>(s),
+                (true, false, true) => pair.run::<S, 2, 0, 3>(s),
+                (true, true, true) => pair.run::<S, 2, 1, 3>(s),
+                (false, false, false) => pair.run::<S, 1, 0, 3>(s),
+                (false, true, false) => pair.run::<S, 1, 1, 3>(s),
+                (false, false, true) => pair.run::<S, 1, 0, 2>(s),
+                (false, true, true) => pair.run::<S, 1, 1, 2>(s),
+            }
         }
         if c % LANES != 0 {
             for (i, y) in y.chunks_mut(row_len).enumerate() {
@@ -348,10 +356,11 @@ fn image_row(Shape { h, w, c, .. }: Shape, image: &[f32], below: usize) -> &[f32
     &image[(below.clamp(1, h) - 1) * w * c..][..w * c]
 }
 
-/// One or two output rows with the four input rows around them.
+/// Some columns of one or two output rows with the four input rows around them.
 struct Pair<'a> {
     w: usize,
     c: usize,
+    cols: Range<usize>,
     x: [&'a [f32]; 4],
     taps: [&'a [f32]; 9],
     y: &'a mut [f32],
@@ -362,14 +371,20 @@ impl Pair<'_> {
     /// All whole blocks of channels of `ROWS` output rows; of the four input rows `FIRST..LAST` exist.
     #[inline(always)]
     fn run<S: Simd, const ROWS: usize, const FIRST: usize, const LAST: usize>(self, s: S) {
-        let Self { w, c, x: [x0, x1, x2, x3], taps, y, add } = self;
-        // Input from the second column on beside output up to the last but one: slices of one length, indexed
-        // alike, so that a column costs one bounds check for all six.
-        let len = (w - 1) * c;
+        let Self { w, c, cols, x: [x0, x1, x2, x3], taps, y, add } = self;
         let (y0, y1) = y.split_at_mut(w * c);
-        let (y0, last0) = y0.split_at_mut(len);
-        let (y1, last1) = if ROWS == 2 { y1.split_at_mut(len) } else { (y1, &mut [] as &mut [f32]) };
-        let (n0, n1, n2, n3) = (&x0[c..][..len], &x1[c..][..len], &x2[c..][..len], &x3[c..][..len]);
+        // The columns on this side of the strip's last output, input from the second on beside output from the
+        // first on: slices of one length, indexed alike, so that a column costs one bounds check for all six.
+        let len = (cols.len() - 1) * c;
+        let from = (cols.start + usize::from(len > 0)) * c;
+        let (n0, n1, n2, n3) =
+            (&x0[from..][..len], &x1[from..][..len], &x2[from..][..len], &x3[from..][..len]);
+        let (y0, last0) = y0[cols.start * c..cols.end * c].split_at_mut(len);
+        let (y1, last1) = if ROWS == 2 {
+            y1[cols.start * c..cols.end * c].split_at_mut(len)
+        } else {
+            (y1, &mut [] as &mut [f32])
+        };
         let mut block = 0;
         while block + LANES <= c {
             let mut v = [s.zero(); 9];
@@ -379,31 +394,33 @@ impl Pair<'_> {
             let slide = Slide::<S, ROWS, FIRST, LAST> { s, taps: v };
             // Sums of the output at the column before this one and of this one.
             let mut sums = [[s.zero(); 2]; 2];
-            let first = [lanes(x0, block), lanes(x1, block), lanes(x2, block), lanes(x3, block)];
-            if w == 1 {
-                slide.column::<false, false>(first, &mut sums);
-            } else {
-                slide.column::<false, true>(first, &mut sums);
-                let mut at = block;
-                while at + c < len {
-                    let x = [lanes(n0, at), lanes(n1, at), lanes(n2, at), lanes(n3, at)];
-                    let done = slide.column::<true, true>(x, &mut sums);
-                    put(s, done[0], y0, at, add);
-                    if ROWS == 2 {
-                        put(s, done[1], y1, at, add);
-                    }
-                    at += c;
-                }
+            if cols.start > 0 {
+                let at = (cols.start - 1) * c + block;
+                let x = [lanes(x0, at), lanes(x1, at), lanes(x2, at), lanes(x3, at)];
+                slide.column::<false, false, true>(x, &mut sums);
+            }
+            let at = cols.start * c + block;
+            let x = [lanes(x0, at), lanes(x1, at), lanes(x2, at), lanes(x3, at)];
+            slide.column::<false, true, true>(x, &mut sums);
+            let mut at = block;
+            while at < len {
                 let x = [lanes(n0, at), lanes(n1, at), lanes(n2, at), lanes(n3, at)];
-                let done = slide.column::<true, false>(x, &mut sums);
+                let done = slide.column::<true, true, true>(x, &mut sums);
                 put(s, done[0], y0, at, add);
                 if ROWS == 2 {
                     put(s, done[1], y1, at, add);
                 }
+                at += c;
             }
-            put(s, sums[0][0], last0, block, add);
+            let mut done = [sums[0][0], sums[1][0]];
+            if cols.end < w {
+                let at = cols.end * c + block;
+                let x = [lanes(x0, at), lanes(x1, at), lanes(x2, at), lanes(x3, at)];
+                done = slide.column::<true, false, false>(x, &mut sums);
+            }
+            put(s, done[0], last0, block, add);
             if ROWS == 2 {
-                put(s, sums[1][0], last1, block, add);
+                put(s, done[1], last1, block, add);
             }
             block += LANES;
         }
@@ -431,10 +448,10 @@ struct Slide<S: Simd, const ROWS: usize, const FIRST: usize, const LAST: usize> 
 }
 
 impl<S: Simd, const ROWS: usize, const FIRST: usize, const LAST: usize> Slide<S, ROWS, FIRST, LAST> {
-    /// One more input column: the right taps of the output before it (if there is one: `PREVIOUS`), which is
-    /// then done and returned; the centre taps of the output at it; the left taps of the one after it (`NEXT`).
+    /// One more input column: the right taps of the output before it (`PREVIOUS`), which is then done and
+    /// returned; the centre taps of the output at it (`AT`); the left taps of the one after it (`NEXT`).
     #[inline(always)]
-    fn column<const PREVIOUS: bool, const NEXT: bool>(
+    fn column<const PREVIOUS: bool, const AT: bool, const NEXT: bool>(
         &self,
         x: [&[f32; LANES]; 4],
         sums: &mut [[S::V; 2]; 2],
@@ -454,11 +471,9 @@ impl<S: Simd, const ROWS: usize, const FIRST: usize, const LAST: usize> Slide<S,
                         if PREVIOUS {
                             done[i] = s.mul_add(x, self.taps[tap + 2], done[i]);
                         }
-                        centre[i] = if starts && !PREVIOUS {
-                            s.mul(x, self.taps[tap + 1])
-                        } else {
-                            s.mul_add(x, self.taps[tap + 1], centre[i])
-                        };
+                        if AT {
+                            centre[i] = s.mul_add(x, self.taps[tap + 1], centre[i]);
+                        }
                         if NEXT {
                             next[i] = if starts {
                                 s.mul(x, self.taps[tap])
