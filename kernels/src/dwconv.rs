@@ -273,20 +273,21 @@ pub(crate) fn dw_rows_backward<S: Simd>(
     mut dx_rows: Option<(&mut [f32], Mode)>,
     dw: &mut [f32],
 ) {
-    let row_len = shape.w * shape.c;
-    let taps = taps(w, shape.c, true);
-    // A pair of rows at a time through both gradients, while its dy is in L1.
-    let mut first = rows.start;
-    while first < rows.end {
-        let pair = first..(first + 2).min(rows.end);
+    let Shape { h, w: width, c, .. } = shape;
+    let row_len = width * c;
+    assert_eq!(x_image.len(), h * row_len, "x of one image of {shape}");
+    assert_eq!(dy_image.len(), h * row_len, "dy of one image of {shape}");
+    let taps = taps(w, c, true);
+    // A pair of rows at a time through both gradients, while its dy is in cache.
+    let mut row = rows.start;
+    while row < rows.end {
+        let pair = row..(row + 2).min(rows.end);
         if let Some((dx, mode)) = &mut dx_rows {
-            let dx = &mut dx[(first - rows.start) * row_len..][..pair.len() * row_len];
+            let dx = &mut dx[(row - rows.start) * row_len..][..pair.len() * row_len];
             convolve_rows(s, shape, pair.clone(), dy_image, taps, dx, *mode);
         }
-        for row in pair.clone() {
-            correlate_row(s, shape, row, x_image, &dy_image[row * row_len..][..row_len], dw);
-        }
-        first = pair.end;
+        correlate_pair(s, shape, pair.clone(), x_image, dy_image, dw);
+        row = pair.end;
     }
 }
 
@@ -317,16 +318,10 @@ fn convolve_rows<S: Simd>(
     assert_eq!(y_rows.len(), rows.len() * row_len, "y of {rows:?} of {shape}");
     let mut row = rows.start;
     for y in y_rows.chunks_mut(2 * row_len) {
-        // Rows above and below the image are never read; any row stands in for them.
-        let x = [
-            image_row(shape, x_image, row),
-            image_row(shape, x_image, row + 1),
-            image_row(shape, x_image, row + 2),
-            image_row(shape, x_image, row + 3),
-        ];
+        let x = image_rows(shape, x_image, row);
         let two = y.len() > row_len;
         let (top, bottom) = (row == 0, row + usize::from(two) + 1 == h);
-        let strips = w.div_ceil((STRIP / c).max(8));
+        let strips = strips(shape);
         for strip in 0..strips {
             let cols = part_range(w, strips, strip);
             let pair = Pair { w, c, cols, x, taps, y: &mut *y, add: mode == Mode::Add };
@@ -350,10 +345,25 @@ fn convolve_rows<S: Simd>(
     }
 }
 
-/// Row `below - 1` of one image, or its first or last where that is outside.
+/// The row above `row`, `row` and the two below. Where they are outside of the image, its first or last stand in
+/// for them and are not read.
 #[inline(always)]
-fn image_row(Shape { h, w, c, .. }: Shape, image: &[f32], below: usize) -> &[f32] {
-    &image[(below.clamp(1, h) - 1) * w * c..][..w * c]
+fn image_rows(Shape { h, w, c, .. }: Shape, image: &[f32], row: usize) -> [&[f32]; 4] {
+    let len = w * c;
+    let last = h - 1;
+    let (above, below, second) = (row.saturating_sub(1), (row + 1).min(last), (row + 2).min(last));
+    [
+        &image[above * len..][..len],
+        &image[row * len..][..len],
+        &image[below * len..][..len],
+        &image[second * len..][..len],
+    ]
+}
+
+/// Strips of columns that a row is cut into.
+#[inline(always)]
+fn strips(shape: Shape) -> usize {
+    shape.w.div_ceil((STRIP / shape.c).max(3))
 }
 
 /// Some columns of one or two output rows with the four input rows around them.
@@ -522,96 +532,173 @@ fn neighbours(at: usize, size: usize) -> Range<usize> {
     usize::from(at == 0)..if at + 1 == size { 2 } else { 3 }
 }
 
-/// Adds to `dw` the products of one row of dy with the rows of x around it.
+/// Adds to `dw` the products of one or two rows of dy with the rows of x around them.
 #[inline(always)]
-fn correlate_row<S: Simd>(s: S, shape: Shape, row: usize, x_image: &[f32], dy: &[f32], dw: &mut [f32]) {
+fn correlate_pair<S: Simd>(
+    s: S,
+    shape: Shape,
+    rows: Range<usize>,
+    x_image: &[f32],
+    dy_image: &[f32],
+    dw: &mut [f32],
+) {
     let Shape { h, w, c, .. } = shape;
-    let row_len = w * c;
-    assert_eq!(x_image.len(), h * row_len, "x of one image of {shape}");
-    assert_eq!(dy.len(), row_len, "dy of one row of {shape}");
-    assert_eq!(dw.len(), 9 * c, "dw of {shape}");
-    // As in `convolve_rows`, rows outside of the image are never read.
-    let around = [
-        image_row(shape, x_image, row),
-        image_row(shape, x_image, row + 1),
-        image_row(shape, x_image, row + 2),
-    ];
-    match (row == 0, row + 1 == h) {
-        (false, false) => correlate_blocks::<S, 0, 3>(s, w, c, around, dy, dw),
-        (true, false) => correlate_blocks::<S, 1, 3>(s, w, c, around, dy, dw),
-        (false, true) => correlate_blocks::<S, 0, 2>(s, w, c, around, dy, dw),
-        (true, true) => correlate_blocks::<S, 1, 2>(s, w, c, around, dy, dw),
+    let row = rows.start;
+    let x = image_rows(shape, x_image, row);
+    let [_, dy0, dy1, _] = image_rows(shape, dy_image, row);
+    let strips = strips(shape);
+    for strip in 0..strips {
+        let cols = part_range(w, strips, strip);
+        let pair = Correlation { w, c, cols, x, dy: [dy0, dy1] };
+        match (rows.len() == 2, row == 0, rows.end == h) {
+            (true, false, false) => pair.run::<S, 2, 0, 4>(s, dw),
+            (true, true, false) => pair.run::<S, 2, 1, 4>(s, dw),
+            (true, false, true) => pair.run::<S, 2, 0, 3>(s, dw),
+            (true, true, true) => pair.run::<S, 2, 1, 3>(s, dw),
+            (false, false, false) => pair.run::<S, 1, 0, 3>(s, dw),
+            (false, true, false) => pair.run::<S, 1, 1, 3>(s, dw),
+            (false, false, true) => pair.run::<S, 1, 0, 2>(s, dw),
+            (false, true, true) => pair.run::<S, 1, 1, 2>(s, dw),
+        }
     }
     if c % LANES != 0 {
-        let first = c / LANES * LANES;
-        for (i, x) in
-            around.into_iter().enumerate().take(neighbours(row, h).end).skip(neighbours(row, h).start)
-        {
-            for (j, dw) in dw[3 * i * c..][..3 * c].chunks_exact_mut(c).enumerate() {
-                let dw = &mut dw[first..];
-                let mut sum = s.load_tail(dw);
-                for col in 0..w {
-                    if neighbours(col, w).contains(&j) {
-                        let x = s.load_tail(&x[(col + j - 1) * c..][first..c]);
-                        sum = s.mul_add(x, s.load_tail(&dy[col * c..][first..c]), sum);
-                    }
-                }
-                s.store_tail(sum, dw);
-            }
+        for row in rows {
+            correlate_row_tail(s, shape, row, x_image, &dy_image[row * w * c..][..w * c], dw);
         }
     }
 }
 
-/// All whole blocks of channels of [`correlate_row`]; of the three rows of x `FIRST..LAST` exist.
+/// The channels left over from eight, of one row of dy.
 #[inline(always)]
-fn correlate_blocks<S: Simd, const FIRST: usize, const LAST: usize>(
-    s: S,
+fn correlate_row_tail<S: Simd>(s: S, shape: Shape, row: usize, x_image: &[f32], dy: &[f32], dw: &mut [f32]) {
+    let Shape { h, w, c, .. } = shape;
+    let first = c / LANES * LANES;
+    for i in neighbours(row, h) {
+        let x = &x_image[(row + i - 1) * w * c..][..w * c];
+        for j in 0..3 {
+            let dw = &mut dw[(3 * i + j) * c..][first..c];
+            let mut sum = s.load_tail(dw);
+            for col in (0..w).filter(|&col| neighbours(col, w).contains(&j)) {
+                let x = s.load_tail(&x[(col + j - 1) * c..][first..c]);
+                sum = s.mul_add(x, s.load_tail(&dy[col * c..][first..c]), sum);
+            }
+            s.store_tail(sum, dw);
+        }
+    }
+}
+
+/// Some columns of one or two rows of dy with the four rows of x around them.
+struct Correlation<'a> {
     w: usize,
     c: usize,
-    [x0, x1, x2]: [&[f32]; 3],
-    dy: &[f32],
-    dw: &mut [f32],
-) {
-    // x from the second column on beside dy from the third on, as in `Pair::run`.
-    let len = w.saturating_sub(2) * c;
-    let next = w.min(2) * c;
-    let (n0, n1, n2, dn) =
-        (&x0[next - c..][..len], &x1[next - c..][..len], &x2[next - c..][..len], &dy[next..][..len]);
-    let last = (w - 1) * c;
-    let mut taps = slots(dw, c);
-    let mut block = 0;
-    while block + LANES <= c {
-        let mut sums = [s.zero(); 9];
-        for (t, (sum, tap)) in sums.iter_mut().zip(&taps).enumerate() {
-            if FIRST <= t / 3 && t / 3 < LAST {
-                *sum = s.load(lanes(tap, block));
+    cols: Range<usize>,
+    x: [&'a [f32]; 4],
+    dy: [&'a [f32]; 2],
+}
+
+impl Correlation<'_> {
+    /// All whole blocks of channels of `ROWS` rows of dy; of the four rows of x `FIRST..LAST` exist.
+    #[inline(always)]
+    fn run<S: Simd, const ROWS: usize, const FIRST: usize, const LAST: usize>(self, s: S, dw: &mut [f32]) {
+        let Self { w, c, cols, x: [x0, x1, x2, x3], dy: [dy0, dy1] } = self;
+        // x from the second column of the strip on beside dy from the third on, as in `Pair::run`.
+        let len = cols.len().saturating_sub(2) * c;
+        let from = if len > 0 { cols.start + 1 } else { 0 } * c;
+        let (n0, n1, n2, n3) =
+            (&x0[from..][..len], &x1[from..][..len], &x2[from..][..len], &x3[from..][..len]);
+        let from = if len > 0 { cols.start + 2 } else { 0 } * c;
+        let (d0, d1) = (&dy0[from..][..len], &dy1[from..][..len]);
+        let mut slots = slots(dw, c);
+        let mut block = 0;
+        while block + LANES <= c {
+            let mut sums = [s.zero(); 9];
+            for (sum, slot) in sums.iter_mut().zip(&slots) {
+                *sum = s.load(lanes(slot, block));
+            }
+            let mut sums = Sums::<S, ROWS, FIRST, LAST> { s, sums };
+            // dy at the columns before, at and after that of x.
+            let at = cols.start * c + block;
+            let mut d =
+                [[s.zero(), s.zero(), s.load(lanes(dy0, at))], [s.zero(), s.zero(), s.load(lanes(dy1, at))]];
+            if cols.start > 0 {
+                let at = at - c;
+                let x = [lanes(x0, at), lanes(x1, at), lanes(x2, at), lanes(x3, at)];
+                sums.column::<false, false, true>(x, d);
+            }
+            let x = [lanes(x0, at), lanes(x1, at), lanes(x2, at), lanes(x3, at)];
+            if cols.len() == 1 {
+                d = [[s.zero(), d[0][2], s.zero()], [s.zero(), d[1][2], s.zero()]];
+                sums.column::<false, true, false>(x, d);
+            } else {
+                d = [
+                    [s.zero(), d[0][2], s.load(lanes(dy0, at + c))],
+                    [s.zero(), d[1][2], s.load(lanes(dy1, at + c))],
+                ];
+                sums.column::<false, true, true>(x, d);
+                let mut at = block;
+                while at < len {
+                    d = [
+                        [d[0][1], d[0][2], s.load(lanes(d0, at))],
+                        [d[1][1], d[1][2], s.load(lanes(d1, at))],
+                    ];
+                    let x = [lanes(n0, at), lanes(n1, at), lanes(n2, at), lanes(n3, at)];
+                    sums.column::<true, true, true>(x, d);
+                    at += c;
+                }
+                d = [[d[0][1], d[0][2], s.zero()], [d[1][1], d[1][2], s.zero()]];
+                let at = (cols.end - 1) * c + block;
+                let x = [lanes(x0, at), lanes(x1, at), lanes(x2, at), lanes(x3, at)];
+                sums.column::<true, true, false>(x, d);
+            }
+            if cols.end < w {
+                d = [[d[0][1], s.zero(), s.zero()], [d[1][1], s.zero(), s.zero()]];
+                let at = cols.end * c + block;
+                let x = [lanes(x0, at), lanes(x1, at), lanes(x2, at), lanes(x3, at)];
+                sums.column::<true, false, false>(x, d);
+            }
+            for (sum, slot) in sums.sums.into_iter().zip(&mut slots) {
+                put(s, sum, slot, block, false);
+            }
+            block += LANES;
+        }
+    }
+}
+
+/// The nine sums of the weights' gradient while x slides by.
+struct Sums<S: Simd, const ROWS: usize, const FIRST: usize, const LAST: usize> {
+    s: S,
+    sums: [S::V; 9],
+}
+
+impl<S: Simd, const ROWS: usize, const FIRST: usize, const LAST: usize> Sums<S, ROWS, FIRST, LAST> {
+    /// One more column of x: the right neighbour of the dy before it (`PREVIOUS`), the centre of the dy at it
+    /// (`AT`), the left neighbour of the dy after it (`NEXT`).
+    #[inline(always)]
+    fn column<const PREVIOUS: bool, const AT: bool, const NEXT: bool>(
+        &mut self,
+        x: [&[f32; LANES]; 4],
+        d: [[S::V; 3]; 2],
+    ) {
+        let s = self.s;
+        for (k, x) in x.into_iter().enumerate() {
+            if FIRST <= k && k < LAST {
+                let x = s.load(x);
+                for i in 0..ROWS {
+                    if i <= k && k < i + 3 {
+                        let tap = 3 * (k - i);
+                        if NEXT {
+                            self.sums[tap] = s.mul_add(x, d[i][2], self.sums[tap]);
+                        }
+                        if AT {
+                            self.sums[tap + 1] = s.mul_add(x, d[i][1], self.sums[tap + 1]);
+                        }
+                        if PREVIOUS {
+                            self.sums[tap + 2] = s.mul_add(x, d[i][0], self.sums[tap + 2]);
+                        }
+                    }
+                }
             }
         }
-        let first = [lanes(x0, block), lanes(x1, block), lanes(x2, block)];
-        // dy at the columns before, at and after that of x.
-        let mut d = [s.zero(), s.load(lanes(dy, block)), s.zero()];
-        if w == 1 {
-            correlate::<S, FIRST, LAST, false, false>(s, first, d, &mut sums);
-        } else {
-            d[2] = s.load(lanes(&dy[c..], block));
-            correlate::<S, FIRST, LAST, false, true>(s, first, d, &mut sums);
-            let mut at = block;
-            while at < len {
-                d = [d[1], d[2], s.load(lanes(dn, at))];
-                let x = [lanes(n0, at), lanes(n1, at), lanes(n2, at)];
-                correlate::<S, FIRST, LAST, true, true>(s, x, d, &mut sums);
-                at += c;
-            }
-            d = [d[1], d[2], s.zero()];
-            let x = [lanes(x0, last + block), lanes(x1, last + block), lanes(x2, last + block)];
-            correlate::<S, FIRST, LAST, true, false>(s, x, d, &mut sums);
-        }
-        for (t, (sum, tap)) in sums.into_iter().zip(&mut taps).enumerate() {
-            if FIRST <= t / 3 && t / 3 < LAST {
-                put(s, sum, tap, block, false);
-            }
-        }
-        block += LANES;
     }
 }
 
@@ -627,27 +714,4 @@ fn slots(dw: &mut [f32], c: usize) -> [&mut [f32]; 9] {
     let (d6, rest) = rest.split_at_mut(c);
     let (d7, rest) = rest.split_at_mut(c);
     [d0, d1, d2, d3, d4, d5, d6, d7, &mut rest[..c]]
-}
-
-/// One column of x: it is the right neighbour of the dy before it (`PREVIOUS`), the centre of the dy at it, the
-/// left neighbour of the dy after it (`NEXT`).
-#[inline(always)]
-fn correlate<S: Simd, const FIRST: usize, const LAST: usize, const PREVIOUS: bool, const NEXT: bool>(
-    s: S,
-    x: [&[f32; LANES]; 3],
-    d: [S::V; 3],
-    sums: &mut [S::V; 9],
-) {
-    for (i, x) in x.into_iter().enumerate() {
-        if FIRST <= i && i < LAST {
-            let x = s.load(x);
-            if NEXT {
-                sums[3 * i] = s.mul_add(x, d[2], sums[3 * i]);
-            }
-            sums[3 * i + 1] = s.mul_add(x, d[1], sums[3 * i + 1]);
-            if PREVIOUS {
-                sums[3 * i + 2] = s.mul_add(x, d[0], sums[3 * i + 2]);
-            }
-        }
-    }
 }
