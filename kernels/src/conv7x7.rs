@@ -6,8 +6,8 @@
 //! pixels of two channels.
 
 use crate::reduce::{combine, part_range, parts};
-use crate::simd::LANES;
 use crate::{ConvBackward, Grad, Isa, Kernel, Mode, Shape, Simd};
+use std::ops::Range;
 
 /// y[n,h,w] = sum over taps (i, j) and c in 0..2 of x[n, h+i-3, w+j-3, c] * w[i, j, c]. `x` is
 /// `[n, h, w, 2]`, weights `[7, 7, 2]`, y `[n, h, w, 1]`. `shape` is x's.
@@ -77,7 +77,7 @@ const SERIAL: usize = 4096;
 /// elements of `slots`.
 fn each_part(
     shape: Shape,
-    part: std::ops::Range<usize>,
+    part: Range<usize>,
     out: Option<&mut [f32]>,
     image: usize,
     slots: &mut [f32],
@@ -179,11 +179,11 @@ impl Kernel for Backward<'_> {
                 tile.fill(h, w, row, col, |to, at| to.copy_from_slice(&x[2 * at.start..2 * at.end]));
                 for i in 0..(h - row).min(HEIGHT) {
                     let dy = &dy[(row + i) * w + col..][..(w - col).min(WIDTH)];
-                    let window: &[f32; 7 * STRIDE] = tile.0[i * STRIDE..].first_chunk().expect("seven rows");
                     for (j, d) in dy.iter().enumerate() {
+                        let window: &[f32; 6 * STRIDE + 14] = tile.window(i, j);
                         let d = s.splat(*d);
                         for (k, sums) in sums.iter_mut().enumerate() {
-                            let x = &window[k * STRIDE + 2 * j..][..14];
+                            let x = &window[k * STRIDE..][..14];
                             sums[0] = s.mul_add(s.load(x[..8].first_chunk().expect("8 of 14")), d, sums[0]);
                             sums[1] = s.mul_add(s.load(x[6..].first_chunk().expect("8 of 14")), d, sums[1]);
                         }
@@ -215,6 +215,8 @@ const HEIGHT: usize = 8;
 const WIDTH: usize = 48;
 /// Floats of a row of a tile: pixels with three on both sides, two channels.
 const STRIDE: usize = 2 * (WIDTH + 6);
+/// Output rows and columns that are summed at once.
+const BLOCK: usize = 4;
 
 /// First rows and columns of the tiles of a map.
 fn tiles(h: usize, w: usize) -> impl Iterator<Item = (usize, usize)> {
@@ -230,8 +232,8 @@ impl Tile {
         Self([0.0; (HEIGHT + 6) * STRIDE])
     }
 
-    /// The tile whose first output is at (`row`, `col`) of an h x w map. `copy` gets each run of floats inside
-    /// the map with the pixels that it stands for.
+    /// The tile whose first output is at (`row`, `col`) of an h x w map, as far as its outputs inside the map
+    /// (in whole blocks) can see. `copy` gets each run of floats inside the map with the pixels that it stands for.
     #[inline(always)]
     fn fill(
         &mut self,
@@ -239,11 +241,14 @@ impl Tile {
         w: usize,
         row: usize,
         col: usize,
-        mut copy: impl FnMut(&mut [f32], std::ops::Range<usize>),
+        mut copy: impl FnMut(&mut [f32], Range<usize>),
     ) {
+        let rows = (h - row).min(HEIGHT).next_multiple_of(BLOCK) + 6;
+        let seen = 2 * ((w - col).min(WIDTH).next_multiple_of(BLOCK) + 6);
         let cols = col.saturating_sub(3)..(col + WIDTH + 3).min(w);
         let (before, end) = (2 * (cols.start + 3 - col), 2 * (cols.end + 3 - col));
-        for (i, to) in self.0.chunks_exact_mut(STRIDE).enumerate() {
+        for (i, to) in self.0.chunks_exact_mut(STRIDE).enumerate().take(rows) {
+            let to = &mut to[..seen];
             if (3..h + 3).contains(&(row + i)) {
                 let first = (row + i - 3) * w;
                 to[..before].fill(0.0);
@@ -253,6 +258,12 @@ impl Tile {
                 to.fill(0.0);
             }
         }
+    }
+
+    /// What the outputs from (`i`, `j`) on see.
+    #[inline(always)]
+    fn window<const LEN: usize>(&self, i: usize, j: usize) -> &[f32; LEN] {
+        self.0[i * STRIDE + 2 * j..].first_chunk().expect("inside the tile")
     }
 
     /// Every four outputs of the tile: `put(s, row, column, how many are inside the map, the two channels' sums)`.
@@ -265,16 +276,24 @@ impl Tile {
         taps: &[S::V; 49],
         mut put: impl FnMut(S, usize, usize, usize, S::V),
     ) {
-        for i in 0..rows.min(HEIGHT) {
-            let window: &[f32; 7 * STRIDE] = self.0[i * STRIDE..].first_chunk().expect("seven rows");
-            for j in (0..cols.min(WIDTH)).step_by(4) {
-                let mut sum = s.zero();
-                for (t, tap) in taps.iter().enumerate() {
-                    let x =
-                        window[t / 7 * STRIDE + 2 * (t % 7 + j)..].first_chunk().expect("inside the tile");
-                    sum = s.mul_add(s.load(x), *tap, sum);
+        for i in (0..rows.min(HEIGHT)).step_by(BLOCK) {
+            for j in (0..cols.min(WIDTH)).step_by(BLOCK) {
+                let window: &[f32; 9 * STRIDE + 20] = self.window(i, j);
+                // A weight is loaded once for four rows; even and odd columns apart make the eight chains of sums
+                // that two units of latency four need.
+                let mut sums = [[s.zero(); 2]; BLOCK];
+                for (k, taps) in taps.chunks_exact(7).enumerate() {
+                    for (t, tap) in taps.iter().enumerate() {
+                        for (r, sums) in sums.iter_mut().enumerate() {
+                            let x =
+                                window[(r + k) * STRIDE + 2 * t..].first_chunk().expect("inside the tile");
+                            sums[t % 2] = s.mul_add(s.load(x), *tap, sums[t % 2]);
+                        }
+                    }
                 }
-                put(s, i, j, (cols - j).min(4), sum);
+                for (r, sums) in sums.into_iter().enumerate().take(rows - i) {
+                    put(s, i + r, j, (cols - j).min(BLOCK), s.add(sums[0], sums[1]));
+                }
             }
         }
     }
