@@ -298,3 +298,71 @@ impl Tile {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Smaller than the window, than a tile, and several tiles both ways.
+    const SHAPES: [Shape; 4] = [
+        Shape::new(2, 1, 1, 2),
+        Shape::new(17, 3, 3, 2),
+        Shape::new(1, 12, 12, 2),
+        Shape::new(1, 19, 101, 2),
+    ];
+
+    #[test]
+    fn one_tap_picks_one_channel_of_one_neighbour() {
+        for isa in Isa::available() {
+            for (shape, tap) in SHAPES.iter().flat_map(|&s| (0..WEIGHTS).map(move |t| (s, t))) {
+                let x: Vec<f32> = (0..shape.len()).map(|i| (i + 1) as f32).collect();
+                let mut w = vec![0.0; WEIGHTS];
+                w[tap] = 1.0;
+                let mut y = vec![f32::NAN; shape.pixels()];
+                f32::conv7x7_forward(isa, shape, &x, &w, &mut y);
+                for (p, &y) in y.iter().enumerate() {
+                    let (row, col) = (p / shape.w % shape.h + tap / 14, p % shape.w + tap / 2 % 7);
+                    let inside = (3..shape.h + 3).contains(&row) && (3..shape.w + 3).contains(&col);
+                    let image = p / (shape.w * shape.h) * shape.image_len();
+                    let want = inside.then(|| x[image + 2 * ((row - 3) * shape.w + col - 3) + tap % 2]);
+                    assert_eq!(y, want.unwrap_or(0.0), "{shape} tap {tap} pixel {p} {isa:?}");
+                }
+            }
+        }
+    }
+
+    /// With ones everywhere y counts the inputs inside the map, dx the outputs, and dw the pixels that have a
+    /// neighbour at the tap.
+    #[test]
+    fn ones_count_neighbours() {
+        for isa in Isa::available() {
+            for shape in SHAPES {
+                let (x, w, dy) = (vec![1.0; shape.len()], [1.0; WEIGHTS], vec![1.0; shape.pixels()]);
+                let mut y = vec![f32::NAN; shape.pixels()];
+                f32::conv7x7_forward(isa, shape, &x, &w, &mut y);
+                let (mut dx, mut dw) = (vec![1000.0; shape.len()], [2000.0; WEIGHTS]);
+                let mut scratch = vec![f32::NAN; f32::conv7x7_backward_scratch(shape)];
+                let args = ConvBackward {
+                    x: &x,
+                    w: &w,
+                    dy: &dy,
+                    dx: Some(Grad::add(&mut dx)),
+                    dw: Grad::add(&mut dw),
+                    scratch: &mut scratch,
+                };
+                f32::conv7x7_backward(isa, shape, args);
+                let along = |at: usize, size: usize| (at + 4).min(size) - at.saturating_sub(3);
+                for (p, &y) in y.iter().enumerate() {
+                    let count = along(p / shape.w % shape.h, shape.h) * along(p % shape.w, shape.w);
+                    assert_eq!(y, 2.0 * count as f32, "y {shape} {p}");
+                    assert_eq!(dx[2 * p..][..2], [1000.0 + count as f32; 2], "dx {shape} {p}");
+                }
+                for (t, dw) in dw.iter().enumerate() {
+                    let with = |tap: usize, size: usize| size.saturating_sub(tap.abs_diff(3));
+                    let count = shape.n * with(t / 14, shape.h) * with(t / 2 % 7, shape.w);
+                    assert_eq!(*dw, 2000.0 + count as f32, "dw {shape} tap {t}");
+                }
+            }
+        }
+    }
+}

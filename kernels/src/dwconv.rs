@@ -715,3 +715,142 @@ fn slots(dw: &mut [f32], c: usize) -> [&mut [f32]; 9] {
     let (d7, rest) = rest.split_at_mut(c);
     [d0, d1, d2, d3, d4, d5, d6, d7, &mut rest[..c]]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Several strips, an odd row, tail channels; narrow and flat maps.
+    const SHAPES: [Shape; 6] = [
+        Shape::new(1, 5, 35, 37),
+        Shape::new(2, 7, 6, 256),
+        Shape::new(3, 1, 9, 8),
+        Shape::new(1, 9, 1, 16),
+        Shape::new(1, 1, 1, 8),
+        Shape::new(1, 2, 2, 11),
+    ];
+
+    /// Distinct and exact in f32.
+    fn numbered(shape: Shape) -> Vec<f32> {
+        (0..shape.len()).map(|i| (i + 1) as f32).collect()
+    }
+
+    fn at(Shape { h, w, c, .. }: Shape, image: usize, row: usize, col: usize) -> Range<usize> {
+        let pixel = (image * h + row) * w + col;
+        pixel * c..(pixel + 1) * c
+    }
+
+    fn pixels(Shape { n, h, w, .. }: Shape) -> impl Iterator<Item = (usize, usize, usize)> {
+        (0..n * h * w).map(move |p| (p / (h * w), p / w % h, p % w))
+    }
+
+    #[test]
+    fn one_tap_shifts_and_the_gradient_shifts_back() {
+        for isa in Isa::available() {
+            for (shape, tap) in SHAPES.iter().flat_map(|&s| (0..9).map(move |t| (s, t))) {
+                let x = numbered(shape);
+                let mut w = vec![0.0; 9 * shape.c];
+                w[tap * shape.c..][..shape.c].fill(1.0);
+                let mut y = vec![f32::NAN; shape.len()];
+                f32::dwconv_forward(isa, shape, &x, &w, &mut y);
+                let (mut dx, mut dw) = (vec![f32::NAN; shape.len()], vec![f32::NAN; w.len()]);
+                let mut scratch = vec![f32::NAN; f32::dwconv_backward_scratch(shape)];
+                let args = ConvBackward {
+                    x: &vec![0.0; shape.len()],
+                    w: &w,
+                    dy: &x,
+                    dx: Some(Grad::set(&mut dx)),
+                    dw: Grad::set(&mut dw),
+                    scratch: &mut scratch,
+                };
+                f32::dwconv_backward(isa, shape, args);
+                let beside = |(image, row, col): (usize, usize, usize), i: usize, j: usize| {
+                    let inside = (1..=shape.h).contains(&(row + i)) && (1..=shape.w).contains(&(col + j));
+                    let from = inside.then(|| at(shape, image, row + i - 1, col + j - 1));
+                    from.map_or(vec![0.0; shape.c], |from| x[from].to_vec())
+                };
+                let (i, j) = (tap / 3, tap % 3);
+                for p in pixels(shape) {
+                    let here = at(shape, p.0, p.1, p.2);
+                    assert_eq!(y[here.clone()], beside(p, i, j), "y {shape} tap {tap} {p:?} {isa:?}");
+                    assert_eq!(dx[here], beside(p, 2 - i, 2 - j), "dx {shape} tap {tap} {p:?} {isa:?}");
+                }
+                assert!(dw.iter().all(|&d| d == 0.0), "dw of x = 0");
+            }
+        }
+    }
+
+    /// With ones everywhere y and dx count the neighbours inside the map, and tap (i, j) of dw the pixels that
+    /// have a neighbour there.
+    #[test]
+    fn ones_count_neighbours() {
+        for isa in Isa::available() {
+            for shape in SHAPES {
+                let (x, w) = (vec![1.0; shape.len()], vec![1.0; 9 * shape.c]);
+                let mut y = vec![f32::NAN; shape.len()];
+                f32::dwconv_forward(isa, shape, &x, &w, &mut y);
+                let (mut dx, mut dw) = (vec![1000.0; shape.len()], vec![2000.0; w.len()]);
+                let mut scratch = vec![f32::NAN; f32::dwconv_backward_scratch(shape)];
+                let args = ConvBackward {
+                    x: &x,
+                    w: &w,
+                    dy: &x,
+                    dx: Some(Grad::add(&mut dx)),
+                    dw: Grad::add(&mut dw),
+                    scratch: &mut scratch,
+                };
+                f32::dwconv_backward(isa, shape, args);
+                let along = |at: usize, size: usize| 3 - usize::from(at == 0) - usize::from(at + 1 == size);
+                for (image, row, col) in pixels(shape) {
+                    let count = (along(row, shape.h) * along(col, shape.w)) as f32;
+                    let here = at(shape, image, row, col);
+                    assert!(y[here.clone()].iter().all(|&y| y == count), "y {shape} {row} {col}");
+                    assert!(dx[here].iter().all(|&d| d == 1000.0 + count), "dx {shape} {row} {col}");
+                }
+                for (t, dw) in dw.chunks_exact(shape.c).enumerate() {
+                    let with = |tap: usize, size: usize| size - usize::from(tap != 1);
+                    let count = (shape.n * with(t / 3, shape.h) * with(t % 3, shape.w)) as f32;
+                    assert!(dw.iter().all(|&d| d == 2000.0 + count), "dw {shape} tap {t}");
+                }
+            }
+        }
+    }
+
+    /// The fused kernels ask for any rows: the bits must not depend on how rows are cut.
+    #[test]
+    fn any_cut_of_rows_gives_the_same_y_and_dx() {
+        let shape = Shape::new(1, 7, 9, 43);
+        let x: Vec<f32> = (0..shape.len()).map(|i| (i as f32).sin()).collect();
+        let w: Vec<f32> = (0..9 * shape.c).map(|i| (i as f32).cos()).collect();
+        let row_len = shape.w * shape.c;
+        for isa in Isa::available() {
+            let mut whole = vec![f32::NAN; shape.len()];
+            f32::dwconv_forward(isa, shape, &x, &w, &mut whole);
+            let (mut dx_whole, mut dw) = (vec![f32::NAN; shape.len()], vec![0.0; w.len()]);
+            let rows = 0..shape.h;
+            let (mode, y, dx) = (Mode::Set, &mut vec![f32::NAN; shape.len()], Some(&mut dx_whole[..]));
+            isa.run(Backward { shape, rows, x: &x, w: &w, dy: &x, dx, mode, dw: &mut dw });
+            for (a, b) in (0..shape.h).flat_map(|a| (a + 1..=shape.h).map(move |b| (a, b))) {
+                let cut = a * row_len..b * row_len;
+                isa.run(Forward { shape, rows: a..b, x: &x, w: &w, y: &mut y[cut.clone()] });
+                assert_eq!(y[cut.clone()], whole[cut.clone()], "rows {a}..{b} of y");
+                let dx = Some(&mut y[cut.clone()]);
+                isa.run(Backward { shape, rows: a..b, x: &x, w: &w, dy: &x, dx, mode, dw: &mut dw });
+                assert_eq!(y[cut.clone()], dx_whole[cut], "rows {a}..{b} of dx");
+            }
+        }
+    }
+
+    #[test]
+    fn partitions_cover_every_row_once() {
+        for n in [0, 1, 2, 3, 5, 15, 16, 17, 33] {
+            for (map, c) in [(1, 1), (3, 256), (7, 40), (48, 32), (97, 64)] {
+                let shape = Shape::new(n, map, map, c);
+                for partition in [Partition::for_rows(shape), Partition::for_sums(shape)] {
+                    let rows: Vec<_> = (0..partition.count).flat_map(|p| partition.rows(p)).collect();
+                    assert_eq!(rows, (0..n * map).collect::<Vec<_>>(), "{shape}");
+                }
+            }
+        }
+    }
+}
