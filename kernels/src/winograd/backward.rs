@@ -1,7 +1,7 @@
 //! The gradient of the weights.
 
-use super::forward::{block_rows, work};
-use super::transform::{GROUP, Gradient, Input, Map, POINTS, SIDE, Spectrum, TILE, analyse, taps};
+use super::forward::{block_rows, sides};
+use super::transform::{GROUP, Gradient, Input, Map, POINTS, SIDE, Six, TILE, columns, lines, taps};
 use crate::gemm::NR;
 use crate::gemm::tile::{Acc, zeros};
 use crate::simd::LANES;
@@ -15,9 +15,10 @@ pub(crate) const fn sums_len(conv: &Conv) -> usize {
 /// Sums of one point and one panel: for every input, two vectors.
 type Sums = [[[f32; LANES]; 2]];
 
-/// Adds what one image contributes to `sums`; with `first` overwrites them. `scratch` has
-/// [`super::forward::work_len`] elements.
+/// Adds what one image contributes to `sums`; with `first` overwrites them. `scratch` has as many elements as
+/// the forward pass wants.
 #[inline(always)]
+#[allow(clippy::too_many_arguments)]
 pub(crate) fn winograd_dw<S: Simd>(
     s: S,
     conv: &Conv,
@@ -30,38 +31,48 @@ pub(crate) fn winograd_dw<S: Simd>(
 ) {
     let from = Map { h: conv.x.h, w: conv.x.w, c: conv.x.c };
     let to = Map { c: conv.cout, ..from };
-    let (strip, inputs, gradients) = work(from, to, scratch);
-    let tiles = from.tiles();
+    let [inputs, gradients] = sides(from, to, scratch);
     let step = block_rows(from.w);
     let rows = from.h.div_ceil(TILE);
+    let tiles = from.tiles();
+    let (strip, strip_dy) = (from.groups() * (tiles * TILE + SIDE - TILE), to.groups() * tiles * TILE);
+    let (line, line_dy) = (from.groups() * tiles, to.groups() * tiles);
+    let sums = sums.as_chunks_mut::<LANES>().0.as_chunks_mut::<2>().0;
     for row in (0..rows).step_by(step) {
         let block = row..rows.min(row + step);
-        let per_row = inputs.chunks_exact_mut(tiles * from.groups());
-        let per_row = per_row.zip(gradients.chunks_exact_mut(tiles * to.groups()));
-        for (row, (inputs, gradients)) in block.clone().zip(per_row) {
-            analyse::<S, Input, SIDE>(s, from, row, x, zero, strip, inputs);
-            analyse::<S, Gradient, TILE>(s, to, row, dy, zero, strip, gradients);
+        let strips = inputs.strips.chunks_exact_mut(strip).zip(gradients.strips.chunks_exact_mut(strip_dy));
+        for (row, (strip, strip_dy)) in block.clone().zip(strips) {
+            columns::<S, Input, SIDE>(s, from, row, x, zero, strip);
+            columns::<S, Gradient, TILE>(s, to, row, dy, zero, strip_dy);
         }
-        let count = block.len() * tiles;
-        let inputs = Tiles { groups: from.groups(), all: &inputs[..count * from.groups()] };
-        let gradients = Tiles { groups: to.groups(), all: &gradients[..count * to.groups()] };
-        accumulate(s, inputs, gradients, sums, first && row == 0);
+        for (i, sums) in
+            sums.chunks_exact_mut(SIDE * to.groups() * from.groups() * GROUP).enumerate().take(SIDE)
+        {
+            for r in 0..block.len() {
+                let tiles = &mut inputs.tiles[r * line..][..line];
+                lines::<S, Input, SIDE>(s, from, i, &inputs.strips[r * strip..][..strip], tiles);
+                let tiles = &mut gradients.tiles[r * line_dy..][..line_dy];
+                lines::<S, Gradient, TILE>(s, to, i, &gradients.strips[r * strip_dy..][..strip_dy], tiles);
+            }
+            let x = Tiles { groups: from.groups(), all: &inputs.tiles[..block.len() * line] };
+            let dy = Tiles { groups: to.groups(), all: &gradients.tiles[..block.len() * line_dy] };
+            products(s, x, dy, sums, first && row == 0);
+        }
     }
 }
 
-/// Transformed tiles, `[tiles, groups]`.
+/// Transformed tiles at six points, `[tiles, groups]`.
 #[derive(Clone, Copy)]
 struct Tiles<'a> {
     groups: usize,
-    all: &'a [Spectrum],
+    all: &'a [Six],
 }
 
-/// For each point, sums (=|+=) [inputs x tiles] times [tiles x outputs].
+/// For each of six points, sums (=|+=) [inputs x tiles] times [tiles x outputs].
 #[inline(always)]
-fn accumulate<S: Simd>(s: S, inputs: Tiles<'_>, gradients: Tiles<'_>, sums: &mut [f32], set: bool) {
-    let sums = sums.as_chunks_mut::<LANES>().0.as_chunks_mut::<2>().0;
+fn products<S: Simd>(s: S, inputs: Tiles<'_>, gradients: Tiles<'_>, sums: &mut Sums, set: bool) {
     let panels = sums.chunks_exact_mut(inputs.groups * GROUP);
-    for (i, sums) in panels.take(POINTS * gradients.groups).enumerate() {
+    for (i, sums) in panels.take(SIDE * gradients.groups).enumerate() {
         let (point, p) = (i / gradients.groups, i % gradients.groups);
         for (g, sums) in sums.as_chunks_mut::<GROUP>().0.iter_mut().enumerate() {
             // 16 = 6 + 6 + 4 rows: twelve, twelve and eight accumulators.

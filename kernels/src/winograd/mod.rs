@@ -3,6 +3,8 @@
 
 mod backward;
 mod forward;
+#[cfg(test)]
+mod tests;
 mod transform;
 
 use crate::gemm::{for_chunks, worth_threads};
@@ -26,9 +28,14 @@ pub trait WinogradKernels: Sized {
 }
 
 /// Whether these kernels are faster than the direct ones; from the shape alone.
+///
+/// Measured on one core of a Zen 4 (AVX2), forward: 2.2 to 2.9 times as fast from 8x8 to 48x48 with 16 to 128
+/// channels, 1.5 times with 8 to 32 channels. Slower at 6x6, where four tiles cover 64 pixels for 36 and leave a
+/// third of a register tile idle, and where the transformed weights (9 MB with 256 channels) come from memory
+/// for every image.
 pub const fn winograd_pays(conv: &Conv) -> bool {
     let (narrow, wide) = if conv.x.c < conv.cout { (conv.x.c, conv.cout) } else { (conv.cout, conv.x.c) };
-    conv.stride == 1 && conv.x.h >= 8 && conv.x.w >= 8 && narrow >= 16 && wide <= 128
+    conv.stride == 1 && conv.x.h >= 8 && conv.x.w >= 8 && narrow >= 8 && wide <= 128
 }
 
 /// How the forward pass is cut: images of a task, and rows of pixels of each.
@@ -121,17 +128,27 @@ impl Kernel for Forward<'_> {
 
 /// A row of zeros as long as one of x or y.
 fn zero_len(conv: &Conv) -> usize {
-    conv.x.w * conv.x.c.max(conv.cout)
+    (conv.x.w * conv.x.c.max(conv.cout)).next_multiple_of(ALIGN)
+}
+
+/// Elements of a cache line.
+const ALIGN: usize = 16;
+
+/// The scratch from the first cache line on. Large allocations start 16 bytes into one, where half of all vectors
+/// would straddle two.
+fn aligned(scratch: &mut [f32]) -> &mut [f32] {
+    let skip = scratch.as_ptr().align_offset(ALIGN * size_of::<f32>());
+    &mut scratch[skip.min(ALIGN)..]
 }
 
 impl WinogradKernels for f32 {
     fn winograd_forward_scratch(conv: &Conv) -> usize {
-        Weights::len(conv.x.c, conv.cout) + zero_len(conv) + cut(conv).tasks * work_len(conv)
+        ALIGN + Weights::len(conv.x.c, conv.cout) + zero_len(conv) + cut(conv).tasks * work_len(conv)
     }
 
     fn winograd_backward_scratch(conv: &Conv) -> usize {
         let part = sums_len(conv) + work_len(conv) + 9 * conv.x.c * conv.cout;
-        Weights::len(conv.cout, conv.x.c) + zero_len(conv) + backward_cut(conv).parts * part
+        ALIGN + Weights::len(conv.cout, conv.x.c) + zero_len(conv) + backward_cut(conv).parts * part
     }
 
     fn winograd_forward(isa: Isa, conv: &Conv, x: &[Self], w: &[Self], y: &mut [Self], scratch: &mut [Self]) {
@@ -140,7 +157,7 @@ impl WinogradKernels for f32 {
         assert_eq!(x.len(), conv.x.len(), "winograd_forward: x");
         assert_eq!(w.len(), 9 * cin * cout, "winograd_forward: w");
         assert_eq!(y.len(), conv.y().len(), "winograd_forward: y");
-        let (points, scratch) = scratch.split_at_mut(Weights::len(cin, cout));
+        let (points, scratch) = aligned(scratch).split_at_mut(Weights::len(cin, cout));
         let (zero, work) = scratch.split_at_mut(zero_len(conv));
         isa.run(Transform { w, inputs: cin, outputs: cout, flipped: false, to: points });
         zero.fill(0.0);
@@ -168,7 +185,7 @@ impl WinogradKernels for f32 {
         assert_eq!(dy.len(), conv.y().len(), "winograd_backward: dy");
         assert!(dx.as_ref().is_none_or(|dx| dx.to.len() == x.len()), "winograd_backward: dx");
         assert_eq!(dw.to.len(), w.len(), "winograd_backward: dw");
-        let (points, scratch) = scratch.split_at_mut(Weights::len(cout, cin));
+        let (points, scratch) = aligned(scratch).split_at_mut(Weights::len(cout, cin));
         let (zero, scratch) = scratch.split_at_mut(zero_len(conv));
         if dx.is_some() {
             isa.run(Transform { w, inputs: cout, outputs: cin, flipped: true, to: points });
@@ -176,9 +193,9 @@ impl WinogradKernels for f32 {
         zero.fill(0.0);
         let weights = Weights { points, zero };
         let BackwardCut { images, parts } = backward_cut(conv);
-        let (partial, scratch) = scratch.split_at_mut(parts * w.len());
-        let (sums, work) = scratch.split_at_mut(parts * sums_len(conv));
-        let work = &mut work[..parts * work_len(conv)];
+        let (sums, scratch) = scratch.split_at_mut(parts * sums_len(conv));
+        let (work, partial) = scratch.split_at_mut(parts * work_len(conv));
+        let partial = &mut partial[..parts * w.len()];
         let (x_part, dy_part) = (images * conv.x.image_len(), images * conv.y().image_len());
         let dx_mode = dx.as_ref().map(|dx| dx.mode);
         let (dx_to, dx_part): (&mut [f32], usize) = match dx {

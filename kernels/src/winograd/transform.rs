@@ -33,15 +33,11 @@ pub(crate) const POINTS: usize = SIDE * SIDE;
 /// filled up with zeros to a multiple.
 pub(crate) const GROUP: usize = NR;
 
-/// A transformed tile of [`GROUP`] channels, point by point. One line of padding: tiles of 36 lines would share
-/// few sets of the first-level cache.
-pub(crate) type Spectrum = [[[f32; LANES]; 2]; POINTS + 1];
-/// Elements of a [`Spectrum`].
-pub(crate) const SPECTRUM: usize = (POINTS + 1) * GROUP;
-/// A column of pixels after the vertical transform.
-pub(crate) type Column = [[[f32; LANES]; 2]; SIDE];
-/// Elements of a [`Column`].
-pub(crate) const COLUMN: usize = SIDE * GROUP;
+/// [`GROUP`] channels of a line of six: of a column of pixels after the vertical transform, or of the products of
+/// a tile at six points.
+pub(crate) type Six = [[[f32; LANES]; 2]; SIDE];
+/// Elements of a [`Six`].
+pub(crate) const SIX: usize = SIDE * GROUP;
 
 const A: f32 = 0.625;
 const B: f32 = 1.5;
@@ -110,7 +106,7 @@ impl Line<TILE> for Gradient {
 
 /// A^T: from points to outputs.
 #[inline(always)]
-fn output_line<Z: Simd>(s: Z, m: [Z::V; SIDE]) -> [Z::V; TILE] {
+pub(crate) fn output_line<Z: Simd>(s: Z, m: [Z::V; SIDE]) -> [Z::V; TILE] {
     let (even_a, odd_a) = (s.add(m[1], m[2]), s.sub(m[1], m[2]));
     let (even_b, odd_b) = (s.add(m[3], m[4]), s.sub(m[3], m[4]));
     [
@@ -123,7 +119,7 @@ fn output_line<Z: Simd>(s: Z, m: [Z::V; SIDE]) -> [Z::V; TILE] {
 
 /// G: of the weights.
 #[inline(always)]
-fn weight_line<Z: Simd>(s: Z, w: [Z::V; 3]) -> [Z::V; SIDE] {
+pub(crate) fn weight_line<Z: Simd>(s: Z, w: [Z::V; 3]) -> [Z::V; SIDE] {
     let (even_a, odd_a) = (times(s, 1.0 / U, fma(s, A2, w[2], w[0])), times(s, A / U, w[1]));
     let (even_b, odd_b) = (times(s, 1.0 / V, fma(s, B2, w[2], w[0])), times(s, B / V, w[1]));
     [
@@ -138,7 +134,7 @@ fn weight_line<Z: Simd>(s: Z, w: [Z::V; 3]) -> [Z::V; SIDE] {
 
 /// G^T: from points to the gradient of the weights.
 #[inline(always)]
-fn sum_line<Z: Simd>(s: Z, m: [Z::V; SIDE]) -> [Z::V; 3] {
+pub(crate) fn sum_line<Z: Simd>(s: Z, m: [Z::V; SIDE]) -> [Z::V; 3] {
     let (even_a, odd_a) = (s.add(m[1], m[2]), s.sub(m[1], m[2]));
     let (even_b, odd_b) = (s.add(m[3], m[4]), s.sub(m[3], m[4]));
     [
@@ -170,142 +166,131 @@ impl Map {
     }
 }
 
-/// Transforms row `row` of the tiles of an image to `out`, `[tiles, groups]`. `zero` stands for a row of pixels
-/// outside the map; `strip` has room for the columns of a row of tiles.
-///
-/// First all columns of pixels vertically, 16 channels at a time, then each tile horizontally: what two tiles
-/// share is computed once (20 instead of 24 lines a tile).
+/// Writes the lanes of a half group.
 #[inline(always)]
-pub(crate) fn analyse<Z: Simd, L: Line<N>, const N: usize>(
-    s: Z,
-    map: Map,
-    row: usize,
-    x: &[f32],
-    zero: &[f32],
-    strip: &mut [Column],
-    out: &mut [Spectrum],
-) {
-    let groups = map.groups();
-    let strip = &mut strip[..map.tiles() * TILE + N - TILE];
-    for g in 0..groups {
-        columns::<Z, L, N>(s, map, row, g * GROUP, x, zero, strip);
-        for (t, out) in out.chunks_exact_mut(groups).take(map.tiles()).enumerate() {
-            let columns = strip[t * TILE..].first_chunk::<N>().expect("columns of a tile");
-            let out = &mut out[g];
-            for half in 0..2 {
-                for i in 0..SIDE {
-                    let mut d = [s.zero(); N];
-                    for j in 0..N {
-                        d[j] = s.load(&columns[j][i][half]);
-                    }
-                    let v = L::line(s, d);
-                    for j in 0..SIDE {
-                        s.store(v[j], &mut out[i * SIDE + j][half]);
-                    }
-                }
-            }
-        }
+fn store_half<Z: Simd>(s: Z, v: [Z::V; SIDE], to: &mut Six, half: usize) {
+    for i in 0..SIDE {
+        s.store(v[i], &mut to[i][half]);
     }
 }
 
-/// The vertical half of [`analyse`] for the channels from `first`.
+/// Transforms the pixels under row `row` of the tiles vertically: `strip`, `[groups, columns]`, gets the six points
+/// of every column, those left and right of the map included. `zero` stands for a row of pixels outside the map.
 #[inline(always)]
-fn columns<Z: Simd, L: Line<N>, const N: usize>(
+pub(crate) fn columns<Z: Simd, L: Line<N>, const N: usize>(
     s: Z,
     map: Map,
     row: usize,
-    first: usize,
     x: &[f32],
     zero: &[f32],
-    strip: &mut [Column],
+    strip: &mut [Six],
 ) {
     let Map { h, w, c } = map;
     // A tile of six begins a pixel above and left of its outputs.
     let before = (N - TILE) / 2;
-    let width = GROUP.min(c - first);
-    // The same length for all rows: one bounds check a column is left.
-    let len = (w - 1) * c + width;
+    let len = w * c;
     let mut rows = [&zero[..len]; N];
-    for i in 0..N {
+    for (i, source) in rows.iter_mut().enumerate() {
         let r = row * TILE + i;
         if (before..h + before).contains(&r) {
-            rows[i] = &x[(r - before) * w * c + first..][..len];
+            *source = &x[(r - before) * len..][..len];
         }
     }
-    let (left, inside) = strip.split_at_mut(before);
-    let (inside, right) = inside.split_at_mut(w);
-    left.iter_mut().chain(right).for_each(|column| *column = [[[0.0; LANES]; 2]; SIDE]);
-    if width == GROUP {
-        for (p, column) in inside.iter_mut().enumerate() {
-            for half in 0..2 {
-                let mut d = [s.zero(); N];
-                for i in 0..N {
-                    d[i] = s.load(rows[i][p * c..p * c + GROUP][half * LANES..].first_chunk().expect("half"));
+    let width = map.tiles() * TILE + N - TILE;
+    for strip in strip.chunks_exact_mut(width).take(map.groups()) {
+        let (left, inside) = strip.split_at_mut(before);
+        left.iter_mut().chain(&mut inside[w..]).for_each(|column| *column = [[[0.0; LANES]; 2]; SIDE]);
+    }
+    for p in 0..w {
+        for g in 0..map.groups() {
+            let column = &mut strip[g * width + before + p];
+            let (at, end) = (p * c + g * GROUP, p * c + c.min((g + 1) * GROUP));
+            if end - at == GROUP {
+                for half in 0..2 {
+                    let mut d = [s.zero(); N];
+                    for i in 0..N {
+                        let pixel = rows[i][at..at + GROUP].as_chunks::<LANES>().0;
+                        d[i] = s.load(&pixel[half]);
+                    }
+                    store_half(s, L::line(s, d), column, half);
                 }
-                let v = L::line(s, d);
-                for i in 0..SIDE {
-                    s.store(v[i], &mut column[i][half]);
-                }
-            }
-        }
-    } else {
-        for (p, column) in inside.iter_mut().enumerate() {
-            for half in 0..2 {
-                let lanes = (half * LANES).min(width)..((half + 1) * LANES).min(width);
-                let mut d = [s.zero(); N];
-                for i in 0..N {
-                    d[i] = s.load_tail(&rows[i][p * c..][lanes.clone()]);
-                }
-                let v = L::line(s, d);
-                for i in 0..SIDE {
-                    s.store(v[i], &mut column[i][half]);
+            } else {
+                for half in 0..2 {
+                    let lanes = end.min(at + half * LANES)..end.min(at + (half + 1) * LANES);
+                    let mut d = [s.zero(); N];
+                    for i in 0..N {
+                        d[i] = s.load_tail(&rows[i][lanes.clone()]);
+                    }
+                    store_half(s, L::line(s, d), column, half);
                 }
             }
         }
     }
 }
 
-/// Transforms `products`, `[tiles, groups]` of row `row` of the tiles, back to the pixels of the map: `y` holds
-/// whole rows of pixels, from this row of tiles on.
+/// The horizontal half: from row `i` of the points of a strip to the six points of each tile, `[tiles, groups]`.
 #[inline(always)]
-pub(crate) fn synthesise<Z: Simd>(
+pub(crate) fn lines<Z: Simd, L: Line<N>, const N: usize>(
     s: Z,
     map: Map,
-    row: usize,
-    products: &[Spectrum],
-    y: &mut [f32],
-    mode: Mode,
+    i: usize,
+    strip: &[Six],
+    tiles: &mut [Six],
 ) {
-    let Map { h, w, c } = map;
-    let groups = map.groups();
-    let rows = TILE.min(h - row * TILE);
-    for (t, products) in products.chunks_exact(groups).take(map.tiles()).enumerate() {
-        let columns = TILE.min(w - t * TILE);
-        for block in 0..c.div_ceil(LANES) {
-            let (m, half) = (&products[block / 2], block % 2);
-            let channel = block * LANES;
-            let width = LANES.min(c - channel);
-            let mut lines = [[s.zero(); SIDE]; TILE];
-            for j in 0..SIDE {
+    let width = map.tiles() * TILE + N - TILE;
+    for (t, tile) in tiles.chunks_exact_mut(map.groups()).take(map.tiles()).enumerate() {
+        for (tile, strip) in tile.iter_mut().zip(strip.chunks_exact(width)) {
+            let columns = strip[t * TILE..].first_chunk::<N>().expect("columns of a tile");
+            for half in 0..2 {
+                let mut d = [s.zero(); N];
+                for j in 0..N {
+                    d[j] = s.load(&columns[j][i][half]);
+                }
+                store_half(s, L::line(s, d), tile, half);
+            }
+        }
+    }
+}
+
+/// The way back: from the products of row `i` of the points, `[tiles, groups]`, to that row of a strip.
+#[inline(always)]
+pub(crate) fn lines_back<Z: Simd>(s: Z, map: Map, i: usize, tiles: &[Six], strip: &mut [Six]) {
+    let width = map.tiles() * TILE;
+    for (t, tile) in tiles.chunks_exact(map.groups()).take(map.tiles()).enumerate() {
+        for (tile, strip) in tile.iter().zip(strip.chunks_exact_mut(width)) {
+            let columns = strip[t * TILE..].first_chunk_mut::<TILE>().expect("columns of a tile");
+            for half in 0..2 {
                 let mut d = [s.zero(); SIDE];
-                for i in 0..SIDE {
-                    d[i] = s.load(&m[i * SIDE + j][half]);
+                for j in 0..SIDE {
+                    d[j] = s.load(&tile[j][half]);
                 }
                 let v = output_line(s, d);
-                for i in 0..TILE {
-                    lines[i][j] = v[i];
+                for j in 0..TILE {
+                    s.store(v[j], &mut columns[j][i][half]);
                 }
             }
-            for i in 0..TILE {
-                let v = output_line(s, lines[i]);
-                if i < rows {
-                    let y = &mut y[(i * w + t * TILE) * c + channel..];
-                    for j in 0..TILE {
-                        if j < columns {
-                            put(s, v[j], &mut y[j * c..][..width], mode);
-                        }
-                    }
-                }
+        }
+    }
+}
+
+/// From a strip to the pixels under row `row` of the tiles: `y` holds whole rows of pixels, from there on.
+#[inline(always)]
+pub(crate) fn columns_back<Z: Simd>(s: Z, map: Map, row: usize, strip: &[Six], y: &mut [f32], mode: Mode) {
+    let Map { h, w, c } = map;
+    let rows = TILE.min(h - row * TILE);
+    let y = &mut y[..rows * w * c];
+    let width = map.tiles() * TILE;
+    for p in 0..w {
+        for block in 0..c.div_ceil(LANES) {
+            let column = &strip[block / 2 * width + p];
+            let mut d = [s.zero(); SIDE];
+            for i in 0..SIDE {
+                d[i] = s.load(&column[i][block % 2]);
+            }
+            let v = output_line(s, d);
+            let lanes = p * c + block * LANES..p * c + c.min((block + 1) * LANES);
+            for (v, y) in v.into_iter().zip(y.chunks_exact_mut(w * c)) {
+                put(s, v, &mut y[lanes.clone()], mode);
             }
         }
     }
@@ -359,84 +344,4 @@ pub(crate) fn taps<Z: Simd>(s: Z, points: [[Z::V; SIDE]; SIDE]) -> [[Z::V; 3]; 3
         taps[i] = sum_line(s, lines[i]);
     }
     taps
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::simd::portable::Portable;
-
-    const S: Portable = Portable;
-
-    /// The columns of a transform: what it makes of unit vectors, in f64.
-    fn matrix<const N: usize, const M: usize>(
-        line: impl Fn([<Portable as Simd>::V; N]) -> [<Portable as Simd>::V; M],
-    ) -> [[f64; N]; M] {
-        let mut m = [[0.0; N]; M];
-        for j in 0..N {
-            let mut unit = [S.zero(); N];
-            unit[j] = S.splat(1.0);
-            let column = line(unit);
-            for i in 0..M {
-                m[i][j] = S.to_array(column[i])[0].into();
-            }
-        }
-        m
-    }
-
-    fn b() -> [[f64; SIDE]; SIDE] {
-        matrix(|d| Input::line(S, d))
-    }
-    fn g() -> [[f64; 3]; SIDE] {
-        matrix(|w| weight_line(S, w))
-    }
-    fn a() -> [[f64; SIDE]; TILE] {
-        matrix(|m| output_line(S, m))
-    }
-
-    /// y_i = sum over k of d_(i + k) w_k for unit vectors d and w, in f64 from the f32 matrices: the rest is the
-    /// rounding of G's constants.
-    #[test]
-    fn one_dimension_is_a_correlation() {
-        let (b, g, a) = (b(), g(), a());
-        for (j, k) in (0..SIDE).flat_map(|j| (0..3).map(move |k| (j, k))) {
-            for i in 0..TILE {
-                let y: f64 = (0..SIDE).map(|f| a[i][f] * g[f][k] * b[f][j]).sum();
-                let want = if i + k == j { 1.0 } else { 0.0 };
-                assert!((y - want).abs() < 1e-6, "output {i}, input {j}, tap {k}: {y}");
-            }
-        }
-    }
-
-    /// The transforms of the backward pass are those of the forward pass, transposed.
-    #[test]
-    fn backward_transforms_are_transposed() {
-        let (g, a) = (g(), a());
-        let (at, gt) = (matrix(|d| Gradient::line(S, d)), matrix(|m| sum_line(S, m)));
-        for f in 0..SIDE {
-            for i in 0..TILE {
-                assert_eq!(a[i][f], at[f][i]);
-            }
-            for k in 0..3 {
-                assert!((g[f][k] - gt[k][f]).abs() <= 1e-7 * g[f][k].abs());
-            }
-        }
-    }
-
-    /// The constants of the registry's error bound.
-    #[test]
-    fn amplification() {
-        let (b, g, a) = (b(), g(), a());
-        let sum = |x: &[f64]| x.iter().map(|x| x.abs()).sum::<f64>();
-        let largest = |sums: Vec<f64>| sums.into_iter().fold(0.0, f64::max);
-        let output = |i: usize| (0..SIDE).map(|f| a[i][f].abs() * sum(&g[f]) * sum(&b[f])).sum::<f64>();
-        let tap = |k: usize| {
-            let a = |f: usize| (0..TILE).map(|i| a[i][f].abs()).sum::<f64>();
-            (0..SIDE).map(|f| g[f][k].abs() * a(f) * sum(&b[f])).sum::<f64>()
-        };
-        let (output, weights) =
-            (largest((0..TILE).map(output).collect()), largest((0..3).map(tap).collect()));
-        assert!((23.6..23.75).contains(&output), "{output}");
-        assert!((28.2..28.4).contains(&weights), "{weights}");
-    }
 }
