@@ -1,6 +1,16 @@
-//! Depthwise 3x3 convolution, stride 1, padding 1.
+//! Depthwise 3x3 convolution, stride 1, padding 1. Oracle: `oracle/dwconv.rs`.
+//!
+//! A block of eight channels slides along a pair of output rows: the four input rows' vectors of one column are
+//! loaded once and feed three columns of outputs in both rows, 18 multiply-adds to 4 loads, with nine weights,
+//! six sums and the column in the 16 registers. The gradient of x is the same slide over dy with the taps
+//! turned round; the gradient of w keeps its nine sums and three dy vectors in registers while x slides by.
+//! Borders cost nothing: which input rows exist is a constant of the instance, and the slide starts at column
+//! 0 and stops at the last.
 
-use crate::{ConvBackward, Isa, Shape};
+use crate::reduce::{combine, part_range, parts};
+use crate::simd::LANES;
+use crate::{ConvBackward, Grad, Isa, Kernel, Mode, Shape, Simd};
+use std::ops::Range;
 
 /// y[n,h,w,c] = sum over taps (i, j) of x[n, h+i-1, w+j-1, c] * w[i, j, c]. Weights are `[3, 3, c]`; `shape`
 /// is that of x and y.
@@ -15,12 +25,832 @@ pub trait DwConvKernels: Sized {
 
 impl DwConvKernels for f32 {
     fn dwconv_backward_scratch(shape: Shape) -> usize {
-        unimplemented!()
+        Partition::for_sums(shape).count * 9 * shape.c
     }
+
     fn dwconv_forward(isa: Isa, shape: Shape, x: &[Self], w: &[Self], y: &mut [Self]) {
-        unimplemented!()
+        assert_eq!(x.len(), shape.len(), "x of {shape}");
+        assert_eq!(w.len(), 9 * shape.c, "w of {shape}");
+        assert_eq!(y.len(), shape.len(), "y of {shape}");
+        let partition = Partition::for_rows(shape);
+        let run = |part, y: &mut [f32]| isa.run(Forward { shape, rows: partition.rows(part), x, w, y });
+        forward_parts(&partition, 0..partition.count, y, &run);
     }
+
     fn dwconv_backward(isa: Isa, shape: Shape, args: ConvBackward<'_, Self>) {
-        unimplemented!()
+        let ConvBackward { x, w, dy, dx, dw, scratch } = args;
+        assert_eq!(x.len(), shape.len(), "x of {shape}");
+        assert_eq!(w.len(), 9 * shape.c, "w of {shape}");
+        assert_eq!(dy.len(), shape.len(), "dy of {shape}");
+        assert_eq!(dw.to.len(), 9 * shape.c, "dw of {shape}");
+        let partition = Partition::for_sums(shape);
+        let sums = partition.count * 9 * shape.c;
+        assert!(scratch.len() >= sums, "scratch of {shape}: {} < {sums}", scratch.len());
+        let (mode, dx) = match dx {
+            None => (Mode::Set, None),
+            Some(Grad { to, mode }) => {
+                assert_eq!(to.len(), shape.len(), "dx of {shape}");
+                (mode, Some(to))
+            }
+        };
+        let sums = &mut scratch[..sums];
+        let run = |part, dx: Option<&mut [f32]>, dw: &mut [f32]| {
+            isa.run(Backward { shape, rows: partition.rows(part), x, w, dy, dx, mode, dw });
+        };
+        backward_parts(&partition, 0..partition.count, dx, sums, &run);
+        combine(isa, sums, dw.to, dw.mode);
+    }
+}
+
+/// Floats of a row that are taken through all blocks of channels before the next: six such pieces, four of x
+/// and two of y, stay in 32 KB of L1.
+const STRIP: usize = 1024;
+
+/// Elements below which a pass stays on one thread, and that a task has at least: at 80 GFLOP/s a task of 16 K
+/// elements takes 4 us, a few times what starting it costs.
+const TASK: usize = 16 * 1024;
+
+/// How the rows of all images are cut, by shape alone: groups of images, or blocks of the rows of each image
+/// where there are few images.
+struct Partition {
+    shape: Shape,
+    /// Parts that all images are cut into.
+    count: usize,
+    /// Parts that one image is cut into; above 1, `count` is `n * blocks`.
+    blocks: usize,
+}
+
+impl Partition {
+    /// Row blocks that make about 16 parts of fewer than 16 images.
+    fn blocks(shape: Shape) -> usize {
+        (16 / shape.n.max(1)).min(shape.image_len() / TASK).min(shape.h / 4).max(1)
+    }
+
+    /// For passes without partial sums: as many parts as are worth a task.
+    fn for_rows(shape: Shape) -> Self {
+        let blocks = Self::blocks(shape);
+        let images = shape.n.min(shape.len().div_ceil(TASK));
+        Self { shape, count: if blocks > 1 { shape.n * blocks } else { images }, blocks }
+    }
+
+    /// For partial sums, which have to be combined: at most 16 parts.
+    fn for_sums(shape: Shape) -> Self {
+        let blocks = Self::blocks(shape);
+        Self { shape, count: if blocks > 1 { shape.n * blocks } else { parts(shape.n) }, blocks }
+    }
+
+    /// The rows of one part, counted through all images.
+    fn rows(&self, part: usize) -> Range<usize> {
+        let Shape { n, h, .. } = self.shape;
+        if self.blocks > 1 {
+            let (image, rows) = (part / self.blocks, part_range(h, self.blocks, part % self.blocks));
+            image * h + rows.start..image * h + rows.end
+        } else {
+            let images = part_range(n, self.count, part);
+            images.start * h..images.end * h
+        }
+    }
+
+    /// Elements of the first half of some parts.
+    fn len(&self, parts: Range<usize>) -> usize {
+        (self.rows(parts.end - 1).end - self.rows(parts.start).start) * self.shape.w * self.shape.c
+    }
+
+    /// Both halves, in parallel if there is work for two.
+    fn join(&self, a: impl FnOnce() + Send, b: impl FnOnce() + Send) {
+        if self.shape.len() < 2 * TASK {
+            a();
+            b();
+        } else {
+            rayon::join(a, b);
+        }
+    }
+}
+
+/// Calls `run` for every part, with its rows of y.
+fn forward_parts(
+    partition: &Partition,
+    parts: Range<usize>,
+    y: &mut [f32],
+    run: &(impl Fn(usize, &mut [f32]) + Sync),
+) {
+    let middle = (parts.start + parts.end) / 2;
+    match parts.len() {
+        0 => {}
+        1 => run(parts.start, y),
+        _ => {
+            let (a, b) = y.split_at_mut(partition.len(parts.start..middle));
+            partition.join(
+                || forward_parts(partition, parts.start..middle, a, run),
+                || forward_parts(partition, middle..parts.end, b, run),
+            );
+        }
+    }
+}
+
+/// Calls `run` for every part, with its rows of dx and its own `[9, c]` of `sums`.
+fn backward_parts(
+    partition: &Partition,
+    parts: Range<usize>,
+    dx: Option<&mut [f32]>,
+    sums: &mut [f32],
+    run: &(impl Fn(usize, Option<&mut [f32]>, &mut [f32]) + Sync),
+) {
+    let middle = (parts.start + parts.end) / 2;
+    match parts.len() {
+        0 => {}
+        1 => run(parts.start, dx, sums),
+        _ => {
+            let (dx_a, dx_b) = dx.map(|dx| dx.split_at_mut(partition.len(parts.start..middle))).unzip();
+            let (a, b) = sums.split_at_mut((middle - parts.start) * 9 * partition.shape.c);
+            partition.join(
+                || backward_parts(partition, parts.start..middle, dx_a, a, run),
+                || backward_parts(partition, middle..parts.end, dx_b, b, run),
+            );
+        }
+    }
+}
+
+/// Some rows of some images, counted through all images; `y` is those rows.
+struct Forward<'a> {
+    shape: Shape,
+    rows: Range<usize>,
+    x: &'a [f32],
+    w: &'a [f32],
+    y: &'a mut [f32],
+}
+
+impl Kernel for Forward<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { shape, mut rows, x, w, mut y } = self;
+        while !rows.is_empty() {
+            let (image, part) = first_image(shape, &mut rows);
+            let y_rows = y.split_off_mut(..part.len() * shape.w * shape.c).expect("y is as long as rows");
+            dw_rows_forward(s, shape, part, &x[image * shape.image_len()..][..shape.image_len()], w, y_rows);
+        }
+    }
+}
+
+/// Some rows of some images, counted through all images; `dx` is those rows, `dw` is overwritten.
+struct Backward<'a> {
+    shape: Shape,
+    rows: Range<usize>,
+    x: &'a [f32],
+    w: &'a [f32],
+    dy: &'a [f32],
+    dx: Option<&'a mut [f32]>,
+    mode: Mode,
+    dw: &'a mut [f32],
+}
+
+impl Kernel for Backward<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { shape, mut rows, x, w, dy, mut dx, mode, dw } = self;
+        dw.fill(0.0);
+        while !rows.is_empty() {
+            let (image, part) = first_image(shape, &mut rows);
+            let len = part.len() * shape.w * shape.c;
+            let dx_rows =
+                dx.as_mut().map(|dx| (dx.split_off_mut(..len).expect("dx is as long as rows"), mode));
+            let at = image * shape.image_len()..(image + 1) * shape.image_len();
+            dw_rows_backward(s, shape, part, &x[at.clone()], w, &dy[at], dx_rows, dw);
+        }
+    }
+}
+
+/// Takes the rows of the first image off `rows`: which image, and its rows counted from its first.
+#[inline(always)]
+fn first_image(shape: Shape, rows: &mut Range<usize>) -> (usize, Range<usize>) {
+    let image = rows.start / shape.h;
+    let (first, end) = (rows.start - image * shape.h, (rows.end - image * shape.h).min(shape.h));
+    rows.start = image * shape.h + end;
+    (image, first..end)
+}
+
+/// Output rows `rows` of one image: `x_image` is `[h, w, c]`, `y_rows` `[rows.len(), w, c]` is overwritten.
+#[inline(always)]
+pub(crate) fn dw_rows_forward<S: Simd>(
+    s: S,
+    shape: Shape,
+    rows: Range<usize>,
+    x_image: &[f32],
+    w: &[f32],
+    y_rows: &mut [f32],
+) {
+    convolve_rows(s, shape, rows, x_image, taps(w, shape.c, false), y_rows, Mode::Set);
+}
+
+/// Gradients of one image: `dx_image` is `[h, w, c]`, `dw` `[3, 3, c]` is added to.
+#[inline(always)]
+#[allow(dead_code, reason = "for the fused kernels")]
+pub(crate) fn dw_image_backward<S: Simd>(
+    s: S,
+    shape: Shape,
+    x_image: &[f32],
+    w: &[f32],
+    dy_image: &[f32],
+    dx_image: Option<(&mut [f32], Mode)>,
+    dw: &mut [f32],
+) {
+    dw_rows_backward(s, shape, 0..shape.h, x_image, w, dy_image, dx_image, dw);
+}
+
+/// What rows `rows` of one image give: those rows of dx, `[rows.len(), w, c]`, and the products of those rows
+/// of dy with x, added to `dw`, `[3, 3, c]`.
+#[inline(always)]
+#[allow(clippy::too_many_arguments, reason = "the operands of one gradient")]
+pub(crate) fn dw_rows_backward<S: Simd>(
+    s: S,
+    shape: Shape,
+    rows: Range<usize>,
+    x_image: &[f32],
+    w: &[f32],
+    dy_image: &[f32],
+    mut dx_rows: Option<(&mut [f32], Mode)>,
+    dw: &mut [f32],
+) {
+    let Shape { h, w: width, c, .. } = shape;
+    let row_len = width * c;
+    assert_eq!(x_image.len(), h * row_len, "x of one image of {shape}");
+    assert_eq!(dy_image.len(), h * row_len, "dy of one image of {shape}");
+    let taps = taps(w, c, true);
+    // A pair of rows at a time through both gradients, while its dy is in cache.
+    let mut row = rows.start;
+    while row < rows.end {
+        let pair = row..(row + 2).min(rows.end);
+        if let Some((dx, mode)) = &mut dx_rows {
+            let dx = &mut dx[(row - rows.start) * row_len..][..pair.len() * row_len];
+            convolve_rows(s, shape, pair.clone(), dy_image, taps, dx, *mode);
+        }
+        correlate_pair(s, shape, pair.clone(), x_image, dy_image, dw);
+        row = pair.end;
+    }
+}
+
+/// The nine taps of all channels, from weights `[3, 3, c]`; turned by 180 degrees for the gradient of x.
+#[inline(always)]
+fn taps(w: &[f32], c: usize, turned: bool) -> [&[f32]; 9] {
+    let mut taps = [w; 9];
+    for (t, tap) in taps.iter_mut().enumerate() {
+        *tap = &w[if turned { 8 - t } else { t } * c..][..c];
+    }
+    taps
+}
+
+/// Rows `rows` of the convolution of one image with `taps`, set or added to `y_rows`.
+#[inline(always)]
+fn convolve_rows<S: Simd>(
+    s: S,
+    shape: Shape,
+    rows: Range<usize>,
+    x_image: &[f32],
+    taps: [&[f32]; 9],
+    y_rows: &mut [f32],
+    mode: Mode,
+) {
+    let Shape { h, w, c, .. } = shape;
+    let row_len = w * c;
+    assert_eq!(x_image.len(), h * row_len, "x of one image of {shape}");
+    assert_eq!(y_rows.len(), rows.len() * row_len, "y of {rows:?} of {shape}");
+    let mut row = rows.start;
+    for y in y_rows.chunks_mut(2 * row_len) {
+        let x = image_rows(shape, x_image, row);
+        let two = y.len() > row_len;
+        let (top, bottom) = (row == 0, row + usize::from(two) + 1 == h);
+        let strips = strips(shape);
+        for strip in 0..strips {
+            let cols = part_range(w, strips, strip);
+            let pair = Pair { w, c, cols, x, taps, y: &mut *y, add: mode == Mode::Add };
+            match (two, top, bottom) {
+                (true, false, false) => pair.run::<S, 2, 0, 4>(s),
+                (true, true, false) => pair.run::<S, 2, 1, 4>(s),
+                (true, false, true) => pair.run::<S, 2, 0, 3>(s),
+                (true, true, true) => pair.run::<S, 2, 1, 3>(s),
+                (false, false, false) => pair.run::<S, 1, 0, 3>(s),
+                (false, true, false) => pair.run::<S, 1, 1, 3>(s),
+                (false, false, true) => pair.run::<S, 1, 0, 2>(s),
+                (false, true, true) => pair.run::<S, 1, 1, 2>(s),
+            }
+        }
+        if c % LANES != 0 {
+            for (i, y) in y.chunks_mut(row_len).enumerate() {
+                convolve_row_tail(s, shape, row + i, x_image, taps, y, mode);
+            }
+        }
+        row += 2;
+    }
+}
+
+/// The row above `row`, `row` and the two below. Where they are outside of the image, its first or last stand in
+/// for them and are not read.
+#[inline(always)]
+fn image_rows(Shape { h, w, c, .. }: Shape, image: &[f32], row: usize) -> [&[f32]; 4] {
+    let len = w * c;
+    let last = h - 1;
+    let (above, below, second) = (row.saturating_sub(1), (row + 1).min(last), (row + 2).min(last));
+    [
+        &image[above * len..][..len],
+        &image[row * len..][..len],
+        &image[below * len..][..len],
+        &image[second * len..][..len],
+    ]
+}
+
+/// Strips of columns that a row is cut into.
+#[inline(always)]
+fn strips(shape: Shape) -> usize {
+    shape.w.div_ceil((STRIP / shape.c).max(3))
+}
+
+/// Some columns of one or two output rows with the four input rows around them.
+struct Pair<'a> {
+    w: usize,
+    c: usize,
+    cols: Range<usize>,
+    x: [&'a [f32]; 4],
+    taps: [&'a [f32]; 9],
+    y: &'a mut [f32],
+    add: bool,
+}
+
+impl Pair<'_> {
+    /// All whole blocks of channels of `ROWS` output rows; of the four input rows `FIRST..LAST` exist.
+    #[inline(always)]
+    fn run<S: Simd, const ROWS: usize, const FIRST: usize, const LAST: usize>(self, s: S) {
+        let Self { w, c, cols, x: [x0, x1, x2, x3], taps, y, add } = self;
+        let (y0, y1) = y.split_at_mut(w * c);
+        // The columns on this side of the strip's last output, input from the second on beside output from the
+        // first on: slices of one length, indexed alike, so that a column costs one bounds check for all six.
+        let len = (cols.len() - 1) * c;
+        let from = (cols.start + usize::from(len > 0)) * c;
+        let (n0, n1, n2, n3) =
+            (&x0[from..][..len], &x1[from..][..len], &x2[from..][..len], &x3[from..][..len]);
+        let (y0, last0) = y0[cols.start * c..cols.end * c].split_at_mut(len);
+        let (y1, last1) = if ROWS == 2 {
+            y1[cols.start * c..cols.end * c].split_at_mut(len)
+        } else {
+            (y1, &mut [] as &mut [f32])
+        };
+        let mut block = 0;
+        while block + LANES <= c {
+            let mut v = [s.zero(); 9];
+            for (v, tap) in v.iter_mut().zip(taps) {
+                *v = s.load(lanes(tap, block));
+            }
+            let slide = Slide::<S, ROWS, FIRST, LAST> { s, taps: v };
+            // Sums of the output at the column before this one and of this one.
+            let mut sums = [[s.zero(); 2]; 2];
+            if cols.start > 0 {
+                let at = (cols.start - 1) * c + block;
+                let x = [lanes(x0, at), lanes(x1, at), lanes(x2, at), lanes(x3, at)];
+                slide.column::<false, false, true>(x, &mut sums);
+            }
+            let at = cols.start * c + block;
+            let x = [lanes(x0, at), lanes(x1, at), lanes(x2, at), lanes(x3, at)];
+            slide.column::<false, true, true>(x, &mut sums);
+            let mut at = block;
+            while at < len {
+                let x = [lanes(n0, at), lanes(n1, at), lanes(n2, at), lanes(n3, at)];
+                let done = slide.column::<true, true, true>(x, &mut sums);
+                put(s, done[0], y0, at, add);
+                if ROWS == 2 {
+                    put(s, done[1], y1, at, add);
+                }
+                at += c;
+            }
+            let mut done = [sums[0][0], sums[1][0]];
+            if cols.end < w {
+                let at = cols.end * c + block;
+                let x = [lanes(x0, at), lanes(x1, at), lanes(x2, at), lanes(x3, at)];
+                done = slide.column::<true, false, false>(x, &mut sums);
+            }
+            put(s, done[0], last0, block, add);
+            if ROWS == 2 {
+                put(s, done[1], last1, block, add);
+            }
+            block += LANES;
+        }
+    }
+}
+
+/// Eight lanes of a row.
+#[inline(always)]
+fn lanes(row: &[f32], at: usize) -> &[f32; LANES] {
+    row[at..].first_chunk().expect("eight lanes")
+}
+
+/// Stores or adds eight lanes of a row.
+#[inline(always)]
+fn put<S: Simd>(s: S, v: S::V, row: &mut [f32], at: usize, add: bool) {
+    let to = row[at..].first_chunk_mut().expect("eight lanes");
+    let v = if add { s.add(v, s.load(to)) } else { v };
+    s.store(v, to);
+}
+
+/// Nine weights on their way along a row.
+struct Slide<S: Simd, const ROWS: usize, const FIRST: usize, const LAST: usize> {
+    s: S,
+    taps: [S::V; 9],
+}
+
+impl<S: Simd, const ROWS: usize, const FIRST: usize, const LAST: usize> Slide<S, ROWS, FIRST, LAST> {
+    /// One more input column: the right taps of the output before it (`PREVIOUS`), which is then done and
+    /// returned; the centre taps of the output at it (`AT`); the left taps of the one after it (`NEXT`).
+    #[inline(always)]
+    fn column<const PREVIOUS: bool, const AT: bool, const NEXT: bool>(
+        &self,
+        x: [&[f32; LANES]; 4],
+        sums: &mut [[S::V; 2]; 2],
+    ) -> [S::V; 2] {
+        let s = self.s;
+        let mut done = [sums[0][0], sums[1][0]];
+        let mut centre = [sums[0][1], sums[1][1]];
+        let mut next = [s.zero(); 2];
+        for (k, x) in x.into_iter().enumerate() {
+            if FIRST <= k && k < LAST {
+                let x = s.load(x);
+                for i in 0..ROWS {
+                    if i <= k && k < i + 3 {
+                        // The first product starts a sum.
+                        let starts = k == if i > FIRST { i } else { FIRST };
+                        let tap = 3 * (k - i);
+                        if PREVIOUS {
+                            done[i] = s.mul_add(x, self.taps[tap + 2], done[i]);
+                        }
+                        if AT {
+                            centre[i] = s.mul_add(x, self.taps[tap + 1], centre[i]);
+                        }
+                        if NEXT {
+                            next[i] = if starts {
+                                s.mul(x, self.taps[tap])
+                            } else {
+                                s.mul_add(x, self.taps[tap], next[i])
+                            };
+                        }
+                    }
+                }
+            }
+        }
+        *sums = [[centre[0], next[0]], [centre[1], next[1]]];
+        done
+    }
+}
+
+/// The channels left over from eight, of one output row. No width of the network has any: a plain loop.
+#[inline(always)]
+fn convolve_row_tail<S: Simd>(
+    s: S,
+    shape: Shape,
+    row: usize,
+    x_image: &[f32],
+    taps: [&[f32]; 9],
+    y: &mut [f32],
+    mode: Mode,
+) {
+    let Shape { h, w, c, .. } = shape;
+    let first = c / LANES * LANES;
+    for (col, y) in y.chunks_exact_mut(c).enumerate() {
+        let y = &mut y[first..];
+        let mut sum = if mode == Mode::Add { s.load_tail(y) } else { s.zero() };
+        for i in neighbours(row, h) {
+            for j in neighbours(col, w) {
+                let x = &x_image[((row + i - 1) * w + col + j - 1) * c..][first..c];
+                sum = s.mul_add(s.load_tail(x), s.load_tail(&taps[i * 3 + j][first..]), sum);
+            }
+        }
+        s.store_tail(sum, y);
+    }
+}
+
+/// Taps 0..3 around `at` that stay inside `0..size`.
+#[inline(always)]
+fn neighbours(at: usize, size: usize) -> Range<usize> {
+    usize::from(at == 0)..if at + 1 == size { 2 } else { 3 }
+}
+
+/// Adds to `dw` the products of one or two rows of dy with the rows of x around them.
+#[inline(always)]
+fn correlate_pair<S: Simd>(
+    s: S,
+    shape: Shape,
+    rows: Range<usize>,
+    x_image: &[f32],
+    dy_image: &[f32],
+    dw: &mut [f32],
+) {
+    let Shape { h, w, c, .. } = shape;
+    let row = rows.start;
+    let x = image_rows(shape, x_image, row);
+    let [_, dy0, dy1, _] = image_rows(shape, dy_image, row);
+    let strips = strips(shape);
+    for strip in 0..strips {
+        let cols = part_range(w, strips, strip);
+        let pair = Correlation { w, c, cols, x, dy: [dy0, dy1] };
+        match (rows.len() == 2, row == 0, rows.end == h) {
+            (true, false, false) => pair.run::<S, 2, 0, 4>(s, dw),
+            (true, true, false) => pair.run::<S, 2, 1, 4>(s, dw),
+            (true, false, true) => pair.run::<S, 2, 0, 3>(s, dw),
+            (true, true, true) => pair.run::<S, 2, 1, 3>(s, dw),
+            (false, false, false) => pair.run::<S, 1, 0, 3>(s, dw),
+            (false, true, false) => pair.run::<S, 1, 1, 3>(s, dw),
+            (false, false, true) => pair.run::<S, 1, 0, 2>(s, dw),
+            (false, true, true) => pair.run::<S, 1, 1, 2>(s, dw),
+        }
+    }
+    if c % LANES != 0 {
+        for row in rows {
+            correlate_row_tail(s, shape, row, x_image, &dy_image[row * w * c..][..w * c], dw);
+        }
+    }
+}
+
+/// The channels left over from eight, of one row of dy.
+#[inline(always)]
+fn correlate_row_tail<S: Simd>(s: S, shape: Shape, row: usize, x_image: &[f32], dy: &[f32], dw: &mut [f32]) {
+    let Shape { h, w, c, .. } = shape;
+    let first = c / LANES * LANES;
+    for i in neighbours(row, h) {
+        let x = &x_image[(row + i - 1) * w * c..][..w * c];
+        for j in 0..3 {
+            let dw = &mut dw[(3 * i + j) * c..][first..c];
+            let mut sum = s.load_tail(dw);
+            for col in (0..w).filter(|&col| neighbours(col, w).contains(&j)) {
+                let x = s.load_tail(&x[(col + j - 1) * c..][first..c]);
+                sum = s.mul_add(x, s.load_tail(&dy[col * c..][first..c]), sum);
+            }
+            s.store_tail(sum, dw);
+        }
+    }
+}
+
+/// Some columns of one or two rows of dy with the four rows of x around them.
+struct Correlation<'a> {
+    w: usize,
+    c: usize,
+    cols: Range<usize>,
+    x: [&'a [f32]; 4],
+    dy: [&'a [f32]; 2],
+}
+
+impl Correlation<'_> {
+    /// All whole blocks of channels of `ROWS` rows of dy; of the four rows of x `FIRST..LAST` exist.
+    #[inline(always)]
+    fn run<S: Simd, const ROWS: usize, const FIRST: usize, const LAST: usize>(self, s: S, dw: &mut [f32]) {
+        let Self { w, c, cols, x: [x0, x1, x2, x3], dy: [dy0, dy1] } = self;
+        // x from the second column of the strip on beside dy from the third on, as in `Pair::run`.
+        let len = cols.len().saturating_sub(2) * c;
+        let from = if len > 0 { cols.start + 1 } else { 0 } * c;
+        let (n0, n1, n2, n3) =
+            (&x0[from..][..len], &x1[from..][..len], &x2[from..][..len], &x3[from..][..len]);
+        let from = if len > 0 { cols.start + 2 } else { 0 } * c;
+        let (d0, d1) = (&dy0[from..][..len], &dy1[from..][..len]);
+        let mut slots = slots(dw, c);
+        let mut block = 0;
+        while block + LANES <= c {
+            let mut sums = [s.zero(); 9];
+            for (sum, slot) in sums.iter_mut().zip(&slots) {
+                *sum = s.load(lanes(slot, block));
+            }
+            let mut sums = Sums::<S, ROWS, FIRST, LAST> { s, sums };
+            // dy at the columns before, at and after that of x.
+            let at = cols.start * c + block;
+            let mut d =
+                [[s.zero(), s.zero(), s.load(lanes(dy0, at))], [s.zero(), s.zero(), s.load(lanes(dy1, at))]];
+            if cols.start > 0 {
+                let at = at - c;
+                let x = [lanes(x0, at), lanes(x1, at), lanes(x2, at), lanes(x3, at)];
+                sums.column::<false, false, true>(x, d);
+            }
+            let x = [lanes(x0, at), lanes(x1, at), lanes(x2, at), lanes(x3, at)];
+            if cols.len() == 1 {
+                d = [[s.zero(), d[0][2], s.zero()], [s.zero(), d[1][2], s.zero()]];
+                sums.column::<false, true, false>(x, d);
+            } else {
+                d = [
+                    [s.zero(), d[0][2], s.load(lanes(dy0, at + c))],
+                    [s.zero(), d[1][2], s.load(lanes(dy1, at + c))],
+                ];
+                sums.column::<false, true, true>(x, d);
+                let mut at = block;
+                while at < len {
+                    d = [
+                        [d[0][1], d[0][2], s.load(lanes(d0, at))],
+                        [d[1][1], d[1][2], s.load(lanes(d1, at))],
+                    ];
+                    let x = [lanes(n0, at), lanes(n1, at), lanes(n2, at), lanes(n3, at)];
+                    sums.column::<true, true, true>(x, d);
+                    at += c;
+                }
+                d = [[d[0][1], d[0][2], s.zero()], [d[1][1], d[1][2], s.zero()]];
+                let at = (cols.end - 1) * c + block;
+                let x = [lanes(x0, at), lanes(x1, at), lanes(x2, at), lanes(x3, at)];
+                sums.column::<true, true, false>(x, d);
+            }
+            if cols.end < w {
+                d = [[d[0][1], s.zero(), s.zero()], [d[1][1], s.zero(), s.zero()]];
+                let at = cols.end * c + block;
+                let x = [lanes(x0, at), lanes(x1, at), lanes(x2, at), lanes(x3, at)];
+                sums.column::<true, false, false>(x, d);
+            }
+            for (sum, slot) in sums.sums.into_iter().zip(&mut slots) {
+                put(s, sum, slot, block, false);
+            }
+            block += LANES;
+        }
+    }
+}
+
+/// The nine sums of the weights' gradient while x slides by.
+struct Sums<S: Simd, const ROWS: usize, const FIRST: usize, const LAST: usize> {
+    s: S,
+    sums: [S::V; 9],
+}
+
+impl<S: Simd, const ROWS: usize, const FIRST: usize, const LAST: usize> Sums<S, ROWS, FIRST, LAST> {
+    /// One more column of x: the right neighbour of the dy before it (`PREVIOUS`), the centre of the dy at it
+    /// (`AT`), the left neighbour of the dy after it (`NEXT`).
+    #[inline(always)]
+    fn column<const PREVIOUS: bool, const AT: bool, const NEXT: bool>(
+        &mut self,
+        x: [&[f32; LANES]; 4],
+        d: [[S::V; 3]; 2],
+    ) {
+        let s = self.s;
+        for (k, x) in x.into_iter().enumerate() {
+            if FIRST <= k && k < LAST {
+                let x = s.load(x);
+                for (i, d) in d.iter().enumerate().take(ROWS) {
+                    if i <= k && k < i + 3 {
+                        let tap = 3 * (k - i);
+                        if NEXT {
+                            self.sums[tap] = s.mul_add(x, d[2], self.sums[tap]);
+                        }
+                        if AT {
+                            self.sums[tap + 1] = s.mul_add(x, d[1], self.sums[tap + 1]);
+                        }
+                        if PREVIOUS {
+                            self.sums[tap + 2] = s.mul_add(x, d[0], self.sums[tap + 2]);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The nine taps of all channels, to write.
+#[inline(always)]
+fn slots(dw: &mut [f32], c: usize) -> [&mut [f32]; 9] {
+    let (d0, rest) = dw.split_at_mut(c);
+    let (d1, rest) = rest.split_at_mut(c);
+    let (d2, rest) = rest.split_at_mut(c);
+    let (d3, rest) = rest.split_at_mut(c);
+    let (d4, rest) = rest.split_at_mut(c);
+    let (d5, rest) = rest.split_at_mut(c);
+    let (d6, rest) = rest.split_at_mut(c);
+    let (d7, rest) = rest.split_at_mut(c);
+    [d0, d1, d2, d3, d4, d5, d6, d7, &mut rest[..c]]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Several strips, an odd row, tail channels; narrow and flat maps.
+    const SHAPES: [Shape; 6] = [
+        Shape::new(1, 5, 35, 37),
+        Shape::new(2, 7, 6, 256),
+        Shape::new(3, 1, 9, 8),
+        Shape::new(1, 9, 1, 16),
+        Shape::new(1, 1, 1, 8),
+        Shape::new(1, 2, 2, 11),
+    ];
+
+    /// Distinct and exact in f32.
+    fn numbered(shape: Shape) -> Vec<f32> {
+        (0..shape.len()).map(|i| (i + 1) as f32).collect()
+    }
+
+    fn at(Shape { h, w, c, .. }: Shape, image: usize, row: usize, col: usize) -> Range<usize> {
+        let pixel = (image * h + row) * w + col;
+        pixel * c..(pixel + 1) * c
+    }
+
+    fn pixels(Shape { n, h, w, .. }: Shape) -> impl Iterator<Item = (usize, usize, usize)> {
+        (0..n * h * w).map(move |p| (p / (h * w), p / w % h, p % w))
+    }
+
+    #[test]
+    fn one_tap_shifts_and_the_gradient_shifts_back() {
+        for isa in Isa::available() {
+            for (shape, tap) in SHAPES.iter().flat_map(|&s| (0..9).map(move |t| (s, t))) {
+                let x = numbered(shape);
+                let mut w = vec![0.0; 9 * shape.c];
+                w[tap * shape.c..][..shape.c].fill(1.0);
+                let mut y = vec![f32::NAN; shape.len()];
+                f32::dwconv_forward(isa, shape, &x, &w, &mut y);
+                let (mut dx, mut dw) = (vec![f32::NAN; shape.len()], vec![f32::NAN; w.len()]);
+                let mut scratch = vec![f32::NAN; f32::dwconv_backward_scratch(shape)];
+                let args = ConvBackward {
+                    x: &vec![0.0; shape.len()],
+                    w: &w,
+                    dy: &x,
+                    dx: Some(Grad::set(&mut dx)),
+                    dw: Grad::set(&mut dw),
+                    scratch: &mut scratch,
+                };
+                f32::dwconv_backward(isa, shape, args);
+                let beside = |(image, row, col): (usize, usize, usize), i: usize, j: usize| {
+                    let inside = (1..=shape.h).contains(&(row + i)) && (1..=shape.w).contains(&(col + j));
+                    let from = inside.then(|| at(shape, image, row + i - 1, col + j - 1));
+                    from.map_or(vec![0.0; shape.c], |from| x[from].to_vec())
+                };
+                let (i, j) = (tap / 3, tap % 3);
+                for p in pixels(shape) {
+                    let here = at(shape, p.0, p.1, p.2);
+                    assert_eq!(y[here.clone()], beside(p, i, j), "y {shape} tap {tap} {p:?} {isa:?}");
+                    assert_eq!(dx[here], beside(p, 2 - i, 2 - j), "dx {shape} tap {tap} {p:?} {isa:?}");
+                }
+                assert!(dw.iter().all(|&d| d == 0.0), "dw of x = 0");
+            }
+        }
+    }
+
+    /// With ones everywhere y and dx count the neighbours inside the map, and tap (i, j) of dw the pixels that
+    /// have a neighbour there.
+    #[test]
+    fn ones_count_neighbours() {
+        for isa in Isa::available() {
+            for shape in SHAPES {
+                let (x, w) = (vec![1.0; shape.len()], vec![1.0; 9 * shape.c]);
+                let mut y = vec![f32::NAN; shape.len()];
+                f32::dwconv_forward(isa, shape, &x, &w, &mut y);
+                let (mut dx, mut dw) = (vec![1000.0; shape.len()], vec![2000.0; w.len()]);
+                let mut scratch = vec![f32::NAN; f32::dwconv_backward_scratch(shape)];
+                let args = ConvBackward {
+                    x: &x,
+                    w: &w,
+                    dy: &x,
+                    dx: Some(Grad::add(&mut dx)),
+                    dw: Grad::add(&mut dw),
+                    scratch: &mut scratch,
+                };
+                f32::dwconv_backward(isa, shape, args);
+                let along = |at: usize, size: usize| 3 - usize::from(at == 0) - usize::from(at + 1 == size);
+                for (image, row, col) in pixels(shape) {
+                    let count = (along(row, shape.h) * along(col, shape.w)) as f32;
+                    let here = at(shape, image, row, col);
+                    assert!(y[here.clone()].iter().all(|&y| y == count), "y {shape} {row} {col}");
+                    assert!(dx[here].iter().all(|&d| d == 1000.0 + count), "dx {shape} {row} {col}");
+                }
+                for (t, dw) in dw.chunks_exact(shape.c).enumerate() {
+                    let with = |tap: usize, size: usize| size - usize::from(tap != 1);
+                    let count = (shape.n * with(t / 3, shape.h) * with(t % 3, shape.w)) as f32;
+                    assert!(dw.iter().all(|&d| d == 2000.0 + count), "dw {shape} tap {t}");
+                }
+            }
+        }
+    }
+
+    /// The fused kernels ask for any rows: the bits must not depend on how rows are cut.
+    #[test]
+    fn any_cut_of_rows_gives_the_same_y_and_dx() {
+        let shape = Shape::new(1, 7, 9, 43);
+        let x: Vec<f32> = (0..shape.len()).map(|i| (i as f32).sin()).collect();
+        let w: Vec<f32> = (0..9 * shape.c).map(|i| (i as f32).cos()).collect();
+        let row_len = shape.w * shape.c;
+        for isa in Isa::available() {
+            let mut whole = vec![f32::NAN; shape.len()];
+            f32::dwconv_forward(isa, shape, &x, &w, &mut whole);
+            let (mut dx_whole, mut dw) = (vec![f32::NAN; shape.len()], vec![0.0; w.len()]);
+            let rows = 0..shape.h;
+            let (mode, y, dx) = (Mode::Set, &mut vec![f32::NAN; shape.len()], Some(&mut dx_whole[..]));
+            isa.run(Backward { shape, rows, x: &x, w: &w, dy: &x, dx, mode, dw: &mut dw });
+            for (a, b) in (0..shape.h).flat_map(|a| (a + 1..=shape.h).map(move |b| (a, b))) {
+                let cut = a * row_len..b * row_len;
+                isa.run(Forward { shape, rows: a..b, x: &x, w: &w, y: &mut y[cut.clone()] });
+                assert_eq!(y[cut.clone()], whole[cut.clone()], "rows {a}..{b} of y");
+                let dx = Some(&mut y[cut.clone()]);
+                isa.run(Backward { shape, rows: a..b, x: &x, w: &w, dy: &x, dx, mode, dw: &mut dw });
+                assert_eq!(y[cut.clone()], dx_whole[cut], "rows {a}..{b} of dx");
+            }
+        }
+    }
+
+    #[test]
+    fn partitions_cover_every_row_once() {
+        for n in [0, 1, 2, 3, 5, 15, 16, 17, 33] {
+            for (map, c) in [(1, 1), (3, 256), (7, 40), (48, 32), (97, 64)] {
+                let shape = Shape::new(n, map, map, c);
+                for partition in [Partition::for_rows(shape), Partition::for_sums(shape)] {
+                    let rows: Vec<_> = (0..partition.count).flat_map(|p| partition.rows(p)).collect();
+                    assert_eq!(rows, (0..n * map).collect::<Vec<_>>(), "{shape}");
+                }
+            }
+        }
     }
 }

@@ -1,5 +1,254 @@
-use super::{Case, Shapes};
+//! Pointwise, standard 3x3 and fused depthwise + pointwise convolutions.
 
-pub(super) fn cases(_shapes: Shapes) -> Vec<Box<dyn Case>> {
-    Vec::new()
+use super::{Bound, Case, Entry, Fill, Shapes};
+use crate::{Conv, ConvBackward, DwPwBackward, Element, Grad, Isa, Mode, Shape};
+
+/// Which layer.
+#[derive(Clone, Copy, PartialEq)]
+enum Layer {
+    Pointwise,
+    Conv3x3,
+    DwPw,
+}
+
+impl Layer {
+    fn name(self) -> &'static str {
+        match self {
+            Layer::Pointwise => "pointwise",
+            Layer::Conv3x3 => "conv3x3",
+            Layer::DwPw => "dw_pw",
+        }
+    }
+
+    /// Lengths of the weights; the last are the dense ones.
+    fn weights(self, conv: &Conv) -> Vec<usize> {
+        let dense = conv.x.c * conv.cout;
+        match self {
+            Layer::Pointwise => vec![dense],
+            Layer::Conv3x3 => vec![9 * dense],
+            Layer::DwPw => vec![9 * conv.x.c, dense],
+        }
+    }
+
+    fn products(self, conv: &Conv) -> f64 {
+        (conv.y().pixels() * self.weights(conv).iter().sum::<usize>()) as f64
+    }
+}
+
+fn describe(conv: &Conv) -> String {
+    let stride = if conv.stride == 2 { "s2" } else { "" };
+    format!("{}->{}{stride}", conv.x, conv.cout)
+}
+
+fn signed(lens: impl IntoIterator<Item = usize>) -> Vec<(usize, Fill)> {
+    lens.into_iter().map(|n| (n, Fill::Signed)).collect()
+}
+
+struct Forward(Layer, Conv);
+
+impl Entry for Forward {
+    fn name(&self) -> String {
+        format!("{}_forward", self.0.name())
+    }
+    fn shape(&self) -> String {
+        describe(&self.1)
+    }
+    fn inputs(&self) -> Vec<(usize, Fill)> {
+        signed([self.1.x.len()].into_iter().chain(self.0.weights(&self.1)))
+    }
+    fn outputs(&self) -> Vec<usize> {
+        vec![self.1.y().len()]
+    }
+    fn scratch<T: Element>(&self) -> usize {
+        match self.0 {
+            Layer::Pointwise => T::pointwise_forward_scratch(&self.1),
+            Layer::Conv3x3 => T::conv3x3_forward_scratch(&self.1),
+            Layer::DwPw => T::dw_pw_forward_scratch(&self.1),
+        }
+    }
+    fn bounds(&self) -> Vec<Bound> {
+        let cin = self.1.x.c;
+        vec![Bound::Products(match self.0 {
+            Layer::Pointwise => cin,
+            Layer::Conv3x3 => 9 * cin,
+            Layer::DwPw => 9 + cin,
+        })]
+    }
+    fn call<T: Element>(&self, isa: Isa, i: &[&[T]], o: &mut [&mut [T]], scratch: &mut [T]) {
+        match self.0 {
+            Layer::Pointwise => T::pointwise_forward(isa, &self.1, i[0], i[1], o[0], scratch),
+            Layer::Conv3x3 => T::conv3x3_forward(isa, &self.1, i[0], i[1], o[0], scratch),
+            Layer::DwPw => T::dw_pw_forward(isa, &self.1, i[0], i[1], i[2], o[0], scratch),
+        }
+    }
+    fn flops(&self) -> f64 {
+        2.0 * self.0.products(&self.1)
+    }
+}
+
+/// Both gradients, or that of the weights alone, set or added to a last group of inputs.
+struct Backward {
+    layer: Layer,
+    conv: Conv,
+    mode: Mode,
+    dx: bool,
+}
+
+impl Entry for Backward {
+    fn name(&self) -> String {
+        let add = if self.mode == Mode::Add { "_add" } else { "" };
+        let part = if self.dx { "" } else { "_w" };
+        format!("{}_backward{part}{add}", self.layer.name())
+    }
+    fn shape(&self) -> String {
+        describe(&self.conv)
+    }
+    fn inputs(&self) -> Vec<(usize, Fill)> {
+        let mut lens = vec![self.conv.x.len()];
+        lens.extend(self.layer.weights(&self.conv));
+        lens.push(self.conv.y().len());
+        if self.mode == Mode::Add {
+            lens.extend(self.outputs());
+        }
+        signed(lens)
+    }
+    fn outputs(&self) -> Vec<usize> {
+        let dx = self.dx.then_some(self.conv.x.len());
+        dx.into_iter().chain(self.layer.weights(&self.conv)).collect()
+    }
+    fn scratch<T: Element>(&self) -> usize {
+        match self.layer {
+            Layer::Pointwise => T::pointwise_backward_scratch(&self.conv),
+            Layer::Conv3x3 => T::conv3x3_backward_scratch(&self.conv),
+            Layer::DwPw => T::dw_pw_backward_scratch(&self.conv),
+        }
+    }
+    fn bounds(&self) -> Vec<Bound> {
+        let (cout, pixels) = (self.conv.cout, self.conv.y().pixels());
+        let dx = match self.layer {
+            Layer::Pointwise => cout,
+            Layer::Conv3x3 => 9 * cout,
+            Layer::DwPw => 9 + cout,
+        };
+        let dx = self.dx.then_some(Bound::Products(dx + 1));
+        let dw = match self.layer {
+            Layer::DwPw => vec![Bound::Products(pixels + cout + 1), Bound::Products(pixels + 9 + 1)],
+            _ => vec![Bound::Products(pixels + 1)],
+        };
+        dx.into_iter().chain(dw).collect()
+    }
+    fn call<T: Element>(&self, isa: Isa, i: &[&[T]], o: &mut [&mut [T]], scratch: &mut [T]) {
+        let weights = self.layer.weights(&self.conv).len();
+        if self.mode == Mode::Add {
+            for (o, start) in o.iter_mut().zip(&i[weights + 2..]) {
+                o.copy_from_slice(start);
+            }
+        }
+        let (x, w, dy, mode) = (i[0], &i[1..=weights], i[weights + 1], self.mode);
+        let mut grads = o.iter_mut().map(|to| Grad { to, mode });
+        let dx = if self.dx { grads.next() } else { None };
+        let mut grad = || grads.next().expect("an output for every gradient");
+        match self.layer {
+            Layer::Pointwise => {
+                let args = ConvBackward { x, w: w[0], dy, dx, dw: grad(), scratch };
+                T::pointwise_backward(isa, &self.conv, args);
+            }
+            Layer::Conv3x3 => {
+                let args = ConvBackward { x, w: w[0], dy, dx, dw: grad(), scratch };
+                T::conv3x3_backward(isa, &self.conv, args);
+            }
+            Layer::DwPw => {
+                let args = DwPwBackward { x, wd: w[0], wp: w[1], dy, dx, dwd: grad(), dwp: grad(), scratch };
+                T::dw_pw_backward(isa, &self.conv, args);
+            }
+        }
+    }
+    fn flops(&self) -> f64 {
+        (if self.dx { 4.0 } else { 2.0 }) * self.layer.products(&self.conv)
+    }
+}
+
+fn conv([n, h, w, c]: [usize; 4], cout: usize, stride: usize) -> Conv {
+    Conv { x: Shape::new(n, h, w, c), cout, stride }
+}
+
+/// Channels around lanes and tiles on maps around the tile's six rows; the last few are large enough for
+/// several threads and several parts.
+fn remainders(layer: Layer) -> Vec<Conv> {
+    let mut all = Vec::new();
+    let maps = [[1, 1], [1, 7], [2, 2], [3, 3], [5, 7], [6, 6], [13, 13]];
+    let channels =
+        [[1, 1], [1, 32], [2, 9], [3, 16], [5, 17], [8, 8], [12, 33], [16, 7], [17, 31], [31, 48], [33, 32]];
+    for (i, [h, w]) in maps.into_iter().enumerate() {
+        for (j, [cin, cout]) in channels.into_iter().enumerate() {
+            let n = 1 + (i + j) % 3;
+            all.push(conv([n, h, w, cin], cout, 1));
+            if layer == Layer::Pointwise {
+                all.push(conv([n, h, w, cin], cout, 2));
+            }
+        }
+    }
+    all.extend((1..=17).map(|c| conv([2, 4, 5, c], 18 - c, 1)));
+    all.push(conv([3, 13, 13, 33], 48, 1));
+    all.push(conv([17, 9, 10, 32], 31, 1));
+    all.push(conv([2, 3, 3, 129], 130, 1));
+    match layer {
+        Layer::Pointwise => {
+            all.push(conv([33, 1, 1, 128], 7, 1));
+            all.push(conv([9, 9, 11, 64], 66, 2));
+            all.push(conv([3, 12, 12, 130], 255, 1));
+            all.push(conv([3, 12, 12, 130], 255, 2));
+        }
+        Layer::Conv3x3 => all.push(conv([5, 24, 25, 1], 33, 1)),
+        Layer::DwPw => all.push(conv([3, 12, 12, 130], 255, 1)),
+    }
+    all
+}
+
+/// The network's layers at batch 32, and the standard twins of its fused ones.
+fn network(layer: Layer) -> Vec<Conv> {
+    let seven = [
+        [48, 32, 32],
+        [24, 32, 64],
+        [24, 64, 64],
+        [12, 64, 128],
+        [12, 128, 128],
+        [6, 128, 256],
+        [6, 256, 256],
+    ];
+    let mut all: Vec<Conv> =
+        seven.into_iter().map(|[map, cin, cout]| conv([32, map, map, cin], cout, 1)).collect();
+    match layer {
+        Layer::Pointwise => {
+            let shortcuts = [[48, 32, 32], [24, 32, 64], [12, 64, 128], [6, 128, 256]];
+            all.extend(shortcuts.into_iter().map(|[map, cin, cout]| conv([32, map, map, cin], cout, 2)));
+        }
+        Layer::Conv3x3 => {
+            all.push(conv([32, 48, 48, 1], 32, 1));
+            all.push(conv([32, 3, 3, 256], 128, 1));
+        }
+        Layer::DwPw => {}
+    }
+    all
+}
+
+pub(super) fn cases(shapes: Shapes) -> Vec<Box<dyn Case>> {
+    let mut all: Vec<Box<dyn Case>> = Vec::new();
+    for layer in [Layer::Pointwise, Layer::Conv3x3, Layer::DwPw] {
+        let convs = match shapes {
+            Shapes::Remainders => remainders(layer),
+            Shapes::Network => network(layer),
+        };
+        for conv in convs {
+            all.push(Box::new(Forward(layer, conv)));
+            // The first layer's input needs no gradient.
+            let dx = shapes == Shapes::Remainders || conv.x.c > 1;
+            all.push(Box::new(Backward { layer, conv, mode: Mode::Set, dx }));
+            if shapes == Shapes::Remainders {
+                all.push(Box::new(Backward { layer, conv, mode: Mode::Add, dx: true }));
+                all.push(Box::new(Backward { layer, conv, mode: Mode::Set, dx: false }));
+            }
+        }
+    }
+    all
 }

@@ -1,1 +1,0 @@
-//! The register tiles under every dense product.
