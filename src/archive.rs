@@ -76,7 +76,8 @@ impl<'a> Reader<'a> {
         let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(broken)?;
         let tensors = SafeTensors::deserialize(bytes).map_err(broken)?;
         let header = metadata.metadata().as_ref().and_then(|m| m.get(HEADER)).cloned();
-        let header = header.ok_or_else(|| not_ours("a safetensors file, but not one of moue's".to_owned()))?;
+        let header =
+            header.ok_or_else(|| not_ours("a safetensors file, but not one of moue's".to_owned()))?;
         Ok(Self { path, header, tensors, taken: BTreeSet::new() })
     }
 

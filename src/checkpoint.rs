@@ -101,7 +101,8 @@ impl Checkpoint {
             Err(error) => match Self::read(&previous) {
                 Ok(checkpoint) => {
                     let progress = &checkpoint.state.progress;
-                    let warning = format!("{error}; continuing from step {} of the previous one", progress.step);
+                    let warning =
+                        format!("{error}; continuing from step {} of the previous one", progress.step);
                     Ok((checkpoint, Some(warning)))
                 }
                 Err(_) => Err(error),

@@ -67,6 +67,7 @@ impl Forward {
         let loader = Loader::plain(faces, BATCH, normalisation)?;
         let epoch = loader.epoch(0);
         let (mut labels, mut images) = ([0; BATCH], [0; BATCH]);
+        let outputs = self.model.classes;
         let mut classes = Vec::with_capacity(faces.len());
         for batch in 0..loader.batches_per_epoch() {
             let n = BATCH.min(faces.len() - batch * BATCH);
@@ -74,7 +75,7 @@ impl Forward {
                 loader.fill(&epoch, batch, pixels, &mut labels, &mut images)?;
                 Ok(())
             })?;
-            classes.extend(logits.chunks_exact(self.model.classes).map(argmax));
+            classes.extend(logits.chunks_exact(outputs).map(argmax));
         }
         Ok(classes)
     }

@@ -6,8 +6,8 @@
 
 #![forbid(unsafe_code)]
 
-mod arena;
 mod archive;
+mod arena;
 mod checkpoint;
 pub mod cli;
 mod error;

@@ -100,7 +100,10 @@ impl Weights {
     /// numbers.
     pub fn save(&self, path: &Path) -> Result<()> {
         if let Some(name) = not_finite(&self.params) {
-            return Err(Error::NotFinite(format!("{}: not written, as `{name}` is not finite", path.display())));
+            return Err(Error::NotFinite(format!(
+                "{}: not written, as `{name}` is not finite",
+                path.display()
+            )));
         }
         write_atomically(path, &self.to_bytes())
     }
@@ -137,7 +140,10 @@ impl Weights {
             return Err(wrong(format!("{names} class names for {outputs} classes")));
         }
         if !(header.mean.is_finite() && header.std.is_finite() && header.std > 0.0) {
-            return Err(wrong(format!("faces cannot have mean {} and deviation {}", header.mean, header.std)));
+            return Err(wrong(format!(
+                "faces cannot have mean {} and deviation {}",
+                header.mean, header.std
+            )));
         }
         let normalisation = Normalisation { mean: header.mean, std: header.std };
         let mut weights = Self::new(header.model, header.classes, normalisation, 0, Isa::fastest())
@@ -192,7 +198,8 @@ mod tests {
             assert!(complaint(&bytes[..len]).contains("not a complete safetensors file"), "{len} bytes");
         }
         assert!(complaint(b"These are not weights, just words.").contains("safetensors"));
-        let foreign = safetensors::serialize([] as [(&str, safetensors::tensor::TensorView); 0], None).unwrap();
+        let foreign =
+            safetensors::serialize([] as [(&str, safetensors::tensor::TensorView); 0], None).unwrap();
         assert!(complaint(&foreign).contains("not one of moue's"));
     }
 
@@ -213,7 +220,10 @@ mod tests {
             Isa::fastest(),
         );
         let message = complaint(&mix(&plain, &wide.unwrap()));
-        assert!(message.contains("`head.weight` is F32 [3, 128], but the model has F32 [2, 128]"), "{message}");
+        assert!(
+            message.contains("`head.weight` is F32 [3, 128], but the model has F32 [2, 128]"),
+            "{message}"
+        );
     }
 
     #[test]

@@ -70,7 +70,8 @@ impl<'a> Feed<'a> {
     /// Prepares the next batch. Allocates nothing.
     pub(super) fn fill(&mut self, batch: &mut Batch) -> Result<()> {
         if self.next >= self.batches_per_epoch() {
-            self.loader.advance(&mut self.order, self.order.number() + 1);
+            let following = self.order.number() + 1;
+            self.loader.advance(&mut self.order, following);
             self.next = 0;
         }
         let Batch { pixels, labels, images, .. } = batch;

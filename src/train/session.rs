@@ -1,7 +1,7 @@
 //! A run: epochs of steps, evaluation, files, interruption and resuming.
 
 use super::console::Console;
-use super::{Best, Config, EpochRow, Progress, Recipe, RunFolder, Sets, Trainer};
+use super::{Best, Config, EpochRow, Recipe, RunFolder, Sets, Trainer};
 use crate::archive::not_finite;
 use crate::checkpoint::{Checkpoint, State};
 use crate::error::{Error, Result};

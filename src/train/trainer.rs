@@ -133,8 +133,7 @@ impl<'a> Trainer<'a> {
         let Self { weights, adam, plans, feed, current, next, .. } = self;
         let position = plans.iter().position(|(n, _)| *n == current.len());
         let sized = &mut plans[position.expect("a plan for either size of batch")].1;
-        let (step, filled) =
-            rayon::join(|| sized.train(weights, adam, current), || feed.fill(next));
+        let (step, filled) = rayon::join(|| sized.train(weights, adam, current), || feed.fill(next));
         filled?;
         let Some((loss, correct)) = step else {
             let loss = sized.plan.loss();
