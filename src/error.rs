@@ -54,6 +54,9 @@ pub enum Error {
     /// The loss or a gradient stopped being a number.
     #[error("{0}")]
     NotFinite(String),
+    /// A signal ended the work early; nothing is lost.
+    #[error("{0}")]
+    Interrupted(String),
 }
 
 impl Error {

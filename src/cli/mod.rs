@@ -1,6 +1,7 @@
 //! The command line: one file a command, each with its options and its `run`.
 
 mod augment;
+mod data;
 mod eval;
 mod gradcheck;
 mod predict;
@@ -65,14 +66,19 @@ impl Context {
     }
 }
 
-/// Runs the command line: 0 on success, 2 on wrong usage, 1 on any other failure with one line on stderr.
+/// Runs the command line: 0 on success, 2 on wrong usage, 130 when a signal ended it early, 1 on any other failure,
+/// with one line on stderr.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("moue: {error}");
-            ExitCode::from(if matches!(error, Error::Usage(_)) { 2 } else { 1 })
+            ExitCode::from(match error {
+                Error::Usage(_) => 2,
+                Error::Interrupted(_) => 130,
+                _ => 1,
+            })
         }
     }
 }

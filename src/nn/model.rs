@@ -16,7 +16,7 @@ const WIDTHS: [usize; 4] = [32, 64, 128, 256];
 const SIDE: usize = 48;
 
 /// Where the CBAM sits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum CbamPosition {
     /// Nowhere: the plain DNN.
@@ -46,6 +46,16 @@ pub enum Loss {
         /// m.
         margin: f64,
     },
+}
+
+impl Loss {
+    /// `softmax` or `am-softmax`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Softmax => "softmax",
+            Self::AmSoftmax { .. } => "am-softmax",
+        }
+    }
 }
 
 /// A model: all that must be known to record it.

@@ -1,0 +1,187 @@
+//! Training steps.
+
+use super::feed::{Batch, Feed};
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Phase};
+use crate::infer::argmax;
+use crate::nn::{Model, Network};
+use crate::optim::Adam;
+use crate::plan::Plan;
+use crate::weights::Weights;
+use moue_datasets::{Augment, Faces, Loader};
+use moue_kernels::Isa;
+
+/// How the weights are moved.
+#[derive(Clone, Copy, Debug)]
+pub struct Recipe {
+    /// Images a step; an epoch's last step may have fewer.
+    pub batch: usize,
+    /// Learning rate.
+    pub lr: f64,
+    /// Seed of the order of images and of their augmentation.
+    pub seed: u64,
+    /// Augmentation.
+    pub augment: Augment,
+}
+
+/// What a step did.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Step {
+    /// Images of the batch.
+    pub images: usize,
+    /// Mean loss over the batch, before the weights were moved.
+    pub loss: f64,
+    /// Images whose class had the largest logit.
+    pub correct: usize,
+    /// Whether this was the epoch's last batch.
+    pub ends_epoch: bool,
+}
+
+/// A training step for batches of one size.
+#[derive(Debug)]
+struct Sized {
+    plan: Plan<f32>,
+    network: Network,
+}
+
+/// Moves weights along the gradients of one batch after the other.
+///
+/// The result depends on weights, faces, recipe and starting point alone: neither the number of threads nor an
+/// interruption changes a bit. After the first step of each batch size, steps allocate nothing.
+#[derive(Debug)]
+pub struct Trainer<'a> {
+    faces: &'a Faces,
+    weights: Weights,
+    adam: Adam,
+    /// For full batches and for an epoch's smaller last one, whichever exist.
+    plans: Vec<(usize, Sized)>,
+    feed: Feed<'a>,
+    current: Batch,
+    next: Batch,
+}
+
+impl<'a> Trainer<'a> {
+    /// Starts from `weights` at batch `batch` of `epoch` (both from 0).
+    ///
+    /// # Errors
+    /// A batch of 0, no faces, or a model that cannot be trained in such batches.
+    pub fn new(
+        weights: Weights,
+        faces: &'a Faces,
+        recipe: &Recipe,
+        (epoch, batch): (u64, usize),
+        isa: Isa,
+    ) -> Result<Self> {
+        let loader =
+            Loader::new(faces, recipe.batch, weights.normalisation, recipe.augment, recipe.seed, true)?;
+        let (full, rest) = (faces.len() / recipe.batch, faces.len() % recipe.batch);
+        let sizes = [(full > 0).then_some(recipe.batch), (rest > 0).then_some(rest)];
+        let mut plans = Vec::new();
+        for n in sizes.into_iter().flatten() {
+            plans.push((n, Sized::new(&weights.model, n, isa)?));
+        }
+        let capacity = recipe.batch.min(faces.len());
+        let adam = Adam::new(&weights.params, recipe.lr, isa);
+        let feed = Feed::new(loader, epoch, batch);
+        let (current, next) = (Batch::new(capacity), Batch::new(capacity));
+        let mut trainer = Self { faces, weights, adam, plans, feed, current, next };
+        trainer.feed.fill(&mut trainer.current)?;
+        Ok(trainer)
+    }
+
+    /// The weights as they are.
+    pub fn weights(&self) -> &Weights {
+        &self.weights
+    }
+
+    /// The weights, to evaluate or describe them.
+    pub fn weights_mut(&mut self) -> &mut Weights {
+        &mut self.weights
+    }
+
+    /// The optimiser with its state.
+    pub fn adam(&self) -> &Adam {
+        &self.adam
+    }
+
+    /// The optimiser, to restore its state.
+    pub fn adam_mut(&mut self) -> &mut Adam {
+        &mut self.adam
+    }
+
+    /// Epoch and batch that the next step trains on.
+    pub fn position(&self) -> (u64, usize) {
+        (self.current.epoch, self.current.number)
+    }
+
+    /// Steps of an epoch.
+    pub fn steps_per_epoch(&self) -> usize {
+        self.feed.batches_per_epoch()
+    }
+
+    /// The training plan of the largest batch.
+    pub fn plan(&self) -> &Plan<f32> {
+        &self.plans[0].1.plan
+    }
+
+    /// Trains on one batch, while the next one is prepared.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] if the loss is no number: the weights are then as the step before left them, except
+    /// for the running statistics of batch norms, which are spoilt.
+    pub fn step(&mut self) -> Result<Step> {
+        let Self { weights, adam, plans, feed, current, next, .. } = self;
+        let position = plans.iter().position(|(n, _)| *n == current.len());
+        let sized = &mut plans[position.expect("a plan for either size of batch")].1;
+        let (step, filled) = rayon::join(|| sized.train(weights, adam, current), || feed.fill(next));
+        filled?;
+        let Some((loss, correct)) = step else {
+            let loss = sized.plan.loss();
+            let op = sized.plan.first_not_finite(&mut self.weights.params);
+            return Err(self.not_finite(loss, op));
+        };
+        let images = self.current.len();
+        std::mem::swap(&mut self.current, &mut self.next);
+        Ok(Step { images, loss, correct, ends_epoch: self.current.number == 0 })
+    }
+
+    fn not_finite(&self, loss: f64, op: Option<String>) -> Error {
+        let (epoch, batch) = self.position();
+        let step = self.adam.state().0 + 1;
+        let numbers: Vec<String> =
+            self.current.images().iter().map(|&i| self.faces.numbers[i as usize].to_string()).collect();
+        Error::NotFinite(format!(
+            "step {step} (epoch {}, batch {}): the loss is {loss}; first not finite: {}; image numbers {}",
+            epoch + 1,
+            batch + 1,
+            op.as_deref().unwrap_or("the loss alone"),
+            numbers.join(" "),
+        ))
+    }
+}
+
+impl Sized {
+    fn new(model: &Model, n: usize, isa: Isa) -> Result<Self> {
+        let mut graph = Graph::new(Phase::Train);
+        let network = model.record(&mut graph, n);
+        Ok(Self { plan: graph.compile(network.loss, isa)?, network })
+    }
+
+    /// Loss and correct answers, or `None`, with parameters and optimiser untouched, if the loss is no number.
+    fn train(&mut self, weights: &mut Weights, adam: &mut Adam, batch: &Batch) -> Option<(f64, usize)> {
+        let Self { plan, network } = self;
+        let params = &mut weights.params;
+        plan.set(network.input, batch.pixels());
+        plan.set_labels(network.labels, batch.labels());
+        plan.forward(params);
+        let loss = plan.loss();
+        if !loss.is_finite() {
+            return None;
+        }
+        let rows = plan.value(network.logits).chunks_exact(weights.model.classes);
+        let correct = rows.zip(batch.labels()).filter(|(row, label)| argmax(row) == **label as usize).count();
+        plan.backward(params);
+        adam.step(params);
+        Some((loss, correct))
+    }
+}
