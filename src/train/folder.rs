@@ -35,7 +35,8 @@ impl RunFolder {
         fs::create_dir_all(path).map_err(Error::io(path))?;
         let folder = Self::lock(path)?;
         let [newest, previous] = checkpoint::files(path);
-        let traces = [folder.config(), folder.best(), folder.last(), folder.metrics(), newest, previous];
+        // Not the configuration: a run that failed in its first epoch left nothing that would be lost.
+        let traces = [folder.best(), folder.last(), folder.metrics(), newest, previous];
         if traces.iter().any(|p| p.exists()) {
             let reason = "holds a run already; continue it with --resume, or choose another --out";
             return Err(Error::format(path, reason));
@@ -167,7 +168,8 @@ mod tests {
         let message = RunFolder::open(&path).unwrap_err().to_string();
         assert!(message.contains("another process"), "{message}");
         drop(first);
-        fs::write(path.join("config.json"), "{}").unwrap();
+        RunFolder::create(&path).unwrap();
+        fs::write(path.join("last.safetensors"), "").unwrap();
         let message = RunFolder::create(&path).unwrap_err().to_string();
         assert!(message.contains("holds a run already"), "{message}");
         RunFolder::open(&path).unwrap();
