@@ -143,3 +143,85 @@ impl Checkpoint {
 pub(crate) fn files(folder: &Path) -> [PathBuf; 2] {
     ["checkpoint.bin", "checkpoint-previous.bin"].map(|name| folder.join(name))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::{CbamPosition, Loss, Model};
+    use crate::train::Augmentation;
+
+    fn state() -> (State, Weights, Adam) {
+        let model = Model { cbam: CbamPosition::None, loss: Loss::Softmax, classes: 2 };
+        let classes = vec!["happy".to_owned(), "sad".to_owned()];
+        let normalisation = Normalisation { mean: 0.5, std: 0.25 };
+        let weights = Weights::new(model, classes, normalisation, 1, Isa::fastest()).unwrap();
+        let mut adam = Adam::new(&weights.params, 0.1, Isa::fastest());
+        let ones = vec![1.5; adam.state().1.len()];
+        assert!(adam.restore(7, &ones, &ones));
+        let config = Config {
+            data: "synthetic".to_owned(),
+            limit: None,
+            fold: None,
+            model,
+            epochs: 3,
+            batch: 32,
+            lr: 0.1 + 0.2,
+            seed: u64::MAX,
+            augment: Augmentation::Paper,
+        };
+        (State::new(config, 5), weights, adam)
+    }
+
+    #[test]
+    fn a_round_trip_keeps_every_bit() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut state, weights, adam) = state();
+        state.progress.tally.loss = 0.1 + 0.7;
+        state.save(folder.path(), &weights, &adam).unwrap();
+        let (loaded, warning) = Checkpoint::load(folder.path()).unwrap();
+        assert!(warning.is_none());
+        assert_eq!((&loaded.state.config, &loaded.state.progress), (&state.config, &state.progress));
+        let mut restored = Adam::new(&loaded.weights.params, 0.1, Isa::fastest());
+        loaded.restore(&mut restored);
+        assert_eq!(restored.state(), adam.state());
+        assert!(loaded.state.to_bytes(&loaded.weights, &restored) == state.to_bytes(&weights, &adam));
+    }
+
+    #[test]
+    fn the_previous_one_steps_in_for_a_damaged_or_missing_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut state, weights, adam) = state();
+        for step in [10, 20] {
+            state.progress.step = step;
+            state.save(folder.path(), &weights, &adam).unwrap();
+        }
+        let [newest, _] = files(folder.path());
+        let good = fs::read(&newest).unwrap();
+        let mut flipped = good.clone();
+        *flipped.last_mut().unwrap() ^= 1;
+        for bad in [&flipped[..], &good[..good.len() - 1], &good[..10], b"", b"something else"] {
+            fs::write(&newest, bad).unwrap();
+            let (loaded, warning) = Checkpoint::load(folder.path()).unwrap();
+            assert_eq!(loaded.state.progress.step, 10);
+            assert!(warning.unwrap().contains("continuing from step 10"));
+        }
+        // A crash between the two renames.
+        fs::remove_file(&newest).unwrap();
+        assert_eq!(Checkpoint::load(folder.path()).unwrap().0.state.progress.step, 10);
+    }
+
+    #[test]
+    fn a_broken_state_is_not_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let (state, mut weights, adam) = state();
+        state.save(folder.path(), &weights, &adam).unwrap();
+        let [newest, _] = files(folder.path());
+        let before = fs::read(&newest).unwrap();
+        weights.params.get_mut("head.weight").unwrap()[0] = f32::INFINITY;
+        let error = state.save(folder.path(), &weights, &adam).unwrap_err().to_string();
+        assert!(error.contains("`head.weight` is not finite"), "{error}");
+        assert!(fs::read(&newest).unwrap() == before);
+        let message = Checkpoint::load(&folder.path().join("nowhere")).unwrap_err().to_string();
+        assert!(message.contains("no checkpoint"), "{message}");
+    }
+}

@@ -9,6 +9,7 @@ mod profile;
 mod train;
 
 use crate::error::{Error, Result};
+use clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
 use clap::{Parser, Subcommand};
 use moue_kernels::Isa;
 use std::process::ExitCode;
@@ -69,7 +70,17 @@ impl Context {
 /// Runs the command line: 0 on success, 2 on wrong usage, 130 when a signal ended it early, 1 on any other failure,
 /// with one line on stderr.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Help and version too: those go to stdout, with status 0.
+        Err(error) if !error.use_stderr() || error.kind() == DisplayHelpOnMissingArgumentOrSubcommand => {
+            error.exit()
+        }
+        Err(error) => {
+            eprintln!("moue: {}", one_line(&error.to_string()));
+            return ExitCode::from(2);
+        }
+    };
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -81,6 +92,14 @@ pub fn main() -> ExitCode {
             })
         }
     }
+}
+
+/// What is wrong with the usage, without the reminder of the right one that clap appends.
+fn one_line(message: &str) -> String {
+    let lines = message.lines().map(str::trim).take_while(|line| !line.starts_with("Usage: "));
+    let lines: Vec<&str> =
+        lines.filter(|line| !line.is_empty() && !line.starts_with("For more information")).collect();
+    lines.join(" ").trim_start_matches("error: ").to_owned()
 }
 
 /// Runs inside a pool of its own: workers that the step's tasks are pushed to directly cost no allocation.

@@ -6,9 +6,11 @@ use crate::nn::{CbamPosition, Loss, Model};
 use crate::train::{Augmentation, Config, Fold, Options, Report, Resume, RunFolder, Session, Sets};
 use crate::{Graph, Phase};
 use clap::ValueEnum;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 /// Epochs on the built-in faces: two reach 99 %, and three take well under two minutes on two cores.
 const SYNTHETIC_EPOCHS: u64 = 3;
@@ -17,8 +19,8 @@ const EPOCHS: u64 = 120;
 
 /// Train a model.
 ///
-/// Without options: DNN-CBAM with AM-Softmax on built-in synthetic faces. Ctrl-C finishes the step, writes a
-/// checkpoint and exits with status 130; --resume then continues bit for bit.
+/// Without options: DNN-CBAM with AM-Softmax on built-in synthetic faces. Ctrl-C (or SIGTERM) finishes the step,
+/// writes a checkpoint and exits with status 130; --resume then continues bit for bit. A second one exits at once.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -33,10 +35,10 @@ pub(super) struct Args {
     #[arg(long, value_enum, default_value_t = LossName::AmSoftmax)]
     loss: LossName,
     /// AM-Softmax: factor of the cosines [default: 30].
-    #[arg(long, value_name = "S", value_parser = positive)]
+    #[arg(long, value_name = "S", allow_negative_numbers = true, value_parser = positive)]
     scale: Option<f64>,
     /// AM-Softmax: margin of the true class's cosine [default: 0.35].
-    #[arg(long, value_name = "M", value_parser = not_negative)]
+    #[arg(long, value_name = "M", allow_negative_numbers = true, value_parser = not_negative)]
     margin: Option<f64>,
     /// Passes over the training images [default: 120; synthetic: 3].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
@@ -45,7 +47,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=4096))]
     batch: u32,
     /// Learning rate of Adam.
-    #[arg(long, value_name = "RATE", default_value_t = 1e-3, value_parser = positive)]
+    #[arg(long, value_name = "RATE", default_value_t = 1e-3, allow_negative_numbers = true, value_parser = positive)]
     lr: f64,
     /// Seed of first weights, order of images and augmentation.
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -161,17 +163,18 @@ fn default_folder(config: &Config) -> PathBuf {
     Path::new("runs").join(format!("{}-{}-{data}", config.model.name(), config.model.loss.name()))
 }
 
-/// Becomes true at the first Ctrl-C, SIGTERM or SIGHUP; the second one ends the process at once.
+/// Becomes true at the first Ctrl-C or SIGTERM; the second one ends the process at once.
+///
+/// SIGHUP keeps its meaning, so that `nohup` works.
 fn stop_signal() -> Arc<AtomicBool> {
     let stop = Arc::new(AtomicBool::new(false));
-    let handled = stop.clone();
-    let handler = move || {
-        if handled.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
+    for signal in [SIGINT, SIGTERM] {
+        // In this order: the shutdown looks at the flag before the same signal sets it.
+        let registered = flag::register_conditional_shutdown(signal, 130, stop.clone())
+            .and_then(|_| flag::register(signal, stop.clone()));
+        if let Err(e) = registered {
+            eprintln!("moue: warning: signal {signal} will not save a checkpoint: {e}");
         }
-    };
-    if let Err(e) = ctrlc::set_handler(handler) {
-        eprintln!("moue: warning: Ctrl-C will not save a checkpoint: {e}");
     }
     stop
 }

@@ -185,3 +185,58 @@ impl Sized {
         Some((loss, correct))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::{CbamPosition, Loss};
+    use moue_datasets::{Normalisation, Split, synthetic};
+
+    fn weights() -> Weights {
+        let model = Model { cbam: CbamPosition::Block4, loss: Loss::Softmax, classes: 7 };
+        let names = moue_datasets::classes::FER2013.map(str::to_owned).to_vec();
+        Weights::new(model, names, Normalisation { mean: 0.5, std: 0.25 }, 1, Isa::fastest()).unwrap()
+    }
+
+    fn recipe(batch: usize) -> Recipe {
+        Recipe { batch, lr: 1e-3, seed: 1, augment: Augment::none() }
+    }
+
+    #[test]
+    fn epochs_end_with_a_smaller_batch() {
+        let faces = synthetic::faces(0, Split::Train, 1).unwrap();
+        let mut trainer = Trainer::new(weights(), &faces, &recipe(3), (0, 0), Isa::fastest()).unwrap();
+        assert_eq!(trainer.steps_per_epoch(), 3);
+        let steps: Vec<Step> = (0..4).map(|_| trainer.step().unwrap()).collect();
+        assert_eq!(steps.iter().map(|s| s.images).collect::<Vec<_>>(), [3, 3, 1, 3]);
+        assert_eq!(steps.iter().map(|s| s.ends_epoch).collect::<Vec<_>>(), [false, false, true, false]);
+        assert_eq!(trainer.position(), (1, 1));
+    }
+
+    /// A batch larger than the set is the set; one image alone can be trained on.
+    #[test]
+    fn small_sets_fit_any_batch() {
+        let faces = synthetic::faces(0, Split::Train, 1).unwrap();
+        let one = faces.subset(&[3]);
+        for (faces, batch) in [(&faces, 32), (&one, 32), (&one, 1)] {
+            let mut trainer = Trainer::new(weights(), faces, &recipe(batch), (0, 0), Isa::fastest()).unwrap();
+            let losses: Vec<f64> = (0..4).map(|_| trainer.step().unwrap().loss).collect();
+            assert!(losses[3] < losses[0], "{losses:?}");
+        }
+    }
+
+    #[test]
+    fn a_broken_loss_leaves_parameters_and_optimiser_alone() {
+        let faces = synthetic::faces(0, Split::Train, 1).unwrap();
+        let mut broken = weights();
+        broken.params.get_mut("block2.pw1.weight").unwrap()[0] = f32::NAN;
+        let before = broken.params.values.clone();
+        let mut trainer = Trainer::new(broken, &faces, &recipe(7), (0, 0), Isa::fastest()).unwrap();
+        let message = trainer.step().unwrap_err().to_string();
+        assert!(message.contains("step 1 (epoch 1, batch 1): the loss is NaN"), "{message}");
+        assert!(message.contains("first not finite: dw_pw"), "{message}");
+        let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(&trainer.weights().params.values), bits(&before));
+        assert_eq!(trainer.adam().state().0, 0);
+    }
+}
