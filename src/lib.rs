@@ -16,6 +16,7 @@ pub mod ops;
 mod optim;
 mod params;
 mod plan;
+pub mod profile;
 mod tensor;
 
 pub use error::{Error, Result};

@@ -3,6 +3,7 @@
 mod augment;
 mod eval;
 mod gradcheck;
+mod model;
 mod predict;
 mod profile;
 mod train;
