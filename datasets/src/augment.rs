@@ -335,9 +335,8 @@ mod tests {
                     let (u, v) = map.at((i % SIDE) as f64, (i / SIDE) as f64);
                     let (u, v) = (u.clamp(0.0, 47.0), v.clamp(0.0, 47.0));
                     let (x, y) = (u.floor().min(46.0), v.floor().min(46.0));
-                    let at = |dx: usize, dy: usize| {
-                        f64::from(face[(y as usize + dy) * SIDE + x as usize + dx])
-                    };
+                    let at =
+                        |dx: usize, dy: usize| f64::from(face[(y as usize + dy) * SIDE + x as usize + dx]);
                     let (u, v) = (u - x, v - y);
                     let expected = at(0, 0) * (1.0 - u) * (1.0 - v)
                         + at(1, 0) * u * (1.0 - v)
@@ -352,7 +351,7 @@ mod tests {
     #[test]
     fn draws_are_deterministic_and_stay_in_range() {
         let face = textured();
-        let mut draw = |seed| {
+        let draw = |seed| {
             let mut out = [f32::NAN; PIXELS];
             Augment::paper().apply(&mut Rng::stream(&[seed, 3, 5]), &face, &mut out).unwrap();
             out
@@ -361,7 +360,6 @@ mod tests {
         assert_eq!(first, draw(1));
         assert_ne!(first, draw(2));
         assert!(first.iter().all(|p| (0.0..=255.0).contains(p)));
-        assert_eq!(draw(1).len(), PIXELS);
     }
 
     #[test]

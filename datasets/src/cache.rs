@@ -8,9 +8,10 @@
 //! | 8 | magic `MOUEFACE` |
 //! | 4 | version of the format and of the decoding |
 //! | 8 | fingerprint of the source |
-//! | 8 | length of the payload |
-//! | 4 | CRC-32 of the payload |
-//! | ... | payload: name, classes, three splits, skipped files |
+//! | 8, 4 | length and CRC-32 of the table |
+//! | 8, 4 | length and CRC-32 of the pixels |
+//! | ... | table: name, classes, labels and so on of three splits, skipped files |
+//! | ... | pixels of the three splits, read straight to where they stay |
 //!
 //! A file that is stale, truncated or damaged in any way counts as absent: no length in it is
 //! believed before it is compared with the bytes that are there.
@@ -31,7 +32,7 @@ use crate::{Error, Result};
 const MAGIC: &[u8; 8] = b"MOUEFACE";
 /// To be raised with every change of the layout or of how images become faces.
 const VERSION: u32 = 1;
-const HEADER: usize = 8 + 4 + 8 + 8 + 4;
+const HEADER: usize = 8 + 4 + 8 + 2 * (8 + 4);
 
 /// The packed copy of one source.
 pub(crate) struct Cache {
@@ -59,53 +60,106 @@ impl Cache {
         let length = file.metadata().ok()?.len();
         let mut header = [0; HEADER];
         file.read_exact(&mut header).ok()?;
-        let payload_length = self.check_header(&header)?;
-        if payload_length.checked_add(HEADER as u64)? != length {
+        let header = self.check_header(&header)?;
+        let promised = header.table.length.checked_add(header.pixels.length)?.checked_add(HEADER as u64)?;
+        if promised != length {
             return None;
         }
-        let mut payload = Vec::new();
-        payload.try_reserve_exact(usize::try_from(payload_length).ok()?).ok()?;
-        file.take(payload_length).read_to_end(&mut payload).ok()?;
-        if crc32fast::hash(&payload) != LittleEndian::read_u32(&header[HEADER - 4..]) {
+        let table = read_exactly(&mut file, header.table.length)?;
+        if crc32fast::hash(&table) != header.table.crc {
             return None;
         }
-        let mut dataset = unpack(&payload).ok()?;
+        let mut dataset = unpack(&table).ok()?;
+        let mut crc = crc32fast::Hasher::new();
+        let mut left = header.pixels.length;
+        let classes = dataset.classes.len();
+        for faces in dataset.splits_mut() {
+            let needed = (faces.len() as u64).checked_mul(PIXELS as u64)?;
+            left = left.checked_sub(needed)?;
+            faces.pixels = read_exactly(&mut file, needed)?;
+            crc.update(&faces.pixels);
+            faces.check(classes).ok()?;
+        }
+        if left != 0 || crc.finalize() != header.pixels.crc {
+            return None;
+        }
         dataset.cache = CacheStatus::Hit(self.path.clone());
         Some(dataset)
     }
 
-    /// The payload's length according to the header, if it is for this source.
-    fn check_header(&self, header: &[u8; HEADER]) -> Option<u64> {
+    /// What the header tells, if it is for this source.
+    fn check_header(&self, header: &[u8; HEADER]) -> Option<Header> {
         let mut header = header.strip_prefix(MAGIC)?;
         let version = header.read_u32::<LittleEndian>().ok()?;
         let fingerprint = header.read_u64::<LittleEndian>().ok()?;
-        let current = version == VERSION && fingerprint == self.fingerprint;
-        current.then(|| header.read_u64::<LittleEndian>().ok())?
+        if (version, fingerprint) != (VERSION, self.fingerprint) {
+            return None;
+        }
+        let mut part = || {
+            let length = header.read_u64::<LittleEndian>().ok()?;
+            Some(Part { length, crc: header.read_u32::<LittleEndian>().ok()? })
+        };
+        Some(Header { table: part()?, pixels: part()? })
     }
 
     /// Writes the copy; readers see either the old or the new file, never a part.
     pub(crate) fn store(&self, dataset: &Dataset) -> io::Result<()> {
-        let mut payload = Vec::new();
-        pack(&mut payload, dataset)?;
+        let mut table = Vec::new();
+        pack(&mut table, dataset)?;
+        let mut crc = crc32fast::Hasher::new();
+        let mut length = 0;
+        for faces in all_splits(dataset).into_iter().flatten() {
+            crc.update(&faces.pixels);
+            length += faces.pixels.len() as u64;
+        }
+
         let folder = self.path.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(folder)?;
         let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        file.write_all(MAGIC)?;
-        file.write_u32::<LittleEndian>(VERSION)?;
-        file.write_u64::<LittleEndian>(self.fingerprint)?;
-        file.write_u64::<LittleEndian>(payload.len() as u64)?;
-        file.write_u32::<LittleEndian>(crc32fast::hash(&payload))?;
-        file.write_all(&payload)?;
+        let mut header = MAGIC.to_vec();
+        header.write_u32::<LittleEndian>(VERSION)?;
+        header.write_u64::<LittleEndian>(self.fingerprint)?;
+        header.write_u64::<LittleEndian>(table.len() as u64)?;
+        header.write_u32::<LittleEndian>(crc32fast::hash(&table))?;
+        header.write_u64::<LittleEndian>(length)?;
+        header.write_u32::<LittleEndian>(crc.finalize())?;
+        file.write_all(&header)?;
+        file.write_all(&table)?;
+        for faces in all_splits(dataset).into_iter().flatten() {
+            file.write_all(&faces.pixels)?;
+        }
         file.persist(&self.path)?;
         Ok(())
     }
+}
+
+struct Header {
+    table: Part,
+    pixels: Part,
+}
+
+struct Part {
+    length: u64,
+    crc: u32,
+}
+
+/// Reads `length` bytes, which have been checked against the size of the file.
+fn read_exactly(file: &mut File, length: u64) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(usize::try_from(length).ok()?).ok()?;
+    file.take(length).read_to_end(&mut bytes).ok()?;
+    (bytes.len() as u64 == length).then_some(bytes)
+}
+
+fn all_splits(dataset: &Dataset) -> [Option<&Faces>; 3] {
+    [Some(&dataset.train), dataset.validation.as_ref(), dataset.test.as_ref()]
 }
 
 fn pack(out: &mut Vec<u8>, dataset: &Dataset) -> io::Result<()> {
     pack_text(out, &dataset.name)?;
     pack_length(out, dataset.classes.len())?;
     dataset.classes.iter().try_for_each(|class| pack_text(out, class))?;
-    for faces in [Some(&dataset.train), dataset.validation.as_ref(), dataset.test.as_ref()] {
+    for faces in all_splits(dataset) {
         out.write_u8(u8::from(faces.is_some()))?;
         if let Some(faces) = faces {
             pack_faces(out, faces)?;
@@ -125,8 +179,7 @@ fn pack_faces(out: &mut Vec<u8>, faces: &Faces) -> io::Result<()> {
     faces.numbers.iter().try_for_each(|&number| out.write_u32::<LittleEndian>(number))?;
     out.write_u8(u8::from(faces.subjects.is_some()))?;
     faces.subjects.iter().flatten().try_for_each(|&subject| out.write_u32::<LittleEndian>(subject))?;
-    faces.names.iter().try_for_each(|name| pack_text(out, name))?;
-    out.write_all(&faces.pixels)
+    faces.names.iter().try_for_each(|name| pack_text(out, name))
 }
 
 fn pack_text(out: &mut Vec<u8>, text: &str) -> io::Result<()> {
@@ -138,16 +191,15 @@ fn pack_length(out: &mut Vec<u8>, length: usize) -> io::Result<()> {
     out.write_u32::<LittleEndian>(u32::try_from(length).map_err(io::Error::other)?)
 }
 
-fn unpack(payload: &[u8]) -> io::Result<Dataset> {
-    let mut rest = payload;
+/// The data set that a table describes, still without pixels.
+fn unpack(table: &[u8]) -> io::Result<Dataset> {
+    let mut rest = table;
     let name = unpack_text(&mut rest)?;
     let classes = unpack_list(&mut rest, unpack_text)?;
     let mut splits = [None, None, None];
     for split in &mut splits {
         if rest.read_u8()? != 0 {
-            let faces = unpack_faces(&mut rest)?;
-            faces.check(classes.len()).map_err(io::Error::other)?;
-            *split = Some(faces);
+            *split = Some(unpack_faces(&mut rest)?);
         }
     }
     let skipped = unpack_list(&mut rest, |rest| {
@@ -166,8 +218,7 @@ fn unpack_faces(rest: &mut &[u8]) -> io::Result<Faces> {
     let subjects = if rest.read_u8()? != 0 { Some(unpack_words(rest, n)?) } else { None };
     // One name at a time: `n` has been seen to fit by now, as there were as many labels.
     let names = (0..n).map(|_| unpack_text(rest)).collect::<io::Result<_>>()?;
-    let pixels = take(rest, n.checked_mul(PIXELS))?.to_vec();
-    Ok(Faces { pixels, labels, numbers, subjects, names })
+    Ok(Faces { pixels: Vec::new(), labels, numbers, subjects, names })
 }
 
 fn unpack_words(rest: &mut &[u8], n: usize) -> io::Result<Vec<u32>> {
@@ -250,5 +301,99 @@ impl Fnv {
     fn stamp(&mut self, (size, modified): (u64, u128)) {
         self.write(&size.to_le_bytes());
         self.write(&modified.to_le_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Dataset {
+        let mut train = Faces::default();
+        train.push(&[1; PIXELS], 0, 7, "a/1.png".to_owned());
+        train.push(&[2; PIXELS], 1, 8, "b/\u{e9}.png".to_owned());
+        train.subjects = Some(vec![4, 5]);
+        let mut test = Faces::default();
+        test.push(&[3; PIXELS], 1, u32::MAX, String::new());
+        let classes = vec!["a".to_owned(), "b".to_owned()];
+        let mut dataset = Dataset::new("sample".to_owned(), classes, [Some(train), None, Some(test)]);
+        dataset.skipped.push(Skipped { path: "c.png".into(), reason: "broken".to_owned() });
+        dataset
+    }
+
+    /// A cache in `folder` with the sample in it.
+    fn stored(folder: &Path) -> Cache {
+        let cache = Cache::new(&folder.join("new"), Path::new("/somewhere/faces"), 42);
+        assert_eq!(cache.load(), None);
+        cache.store(&sample()).unwrap();
+        cache
+    }
+
+    #[test]
+    fn what_is_stored_comes_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = stored(folder.path());
+        let loaded = cache.load().unwrap();
+        assert_eq!(loaded.cache, CacheStatus::Hit(cache.path().to_path_buf()));
+        assert_eq!(Dataset { cache: CacheStatus::Unused, ..loaded }, sample());
+        let other = Cache { fingerprint: 43, path: cache.path.clone() };
+        assert_eq!(other.load(), None, "stale");
+        let left: Vec<_> = fs::read_dir(cache.path().parent().unwrap()).unwrap().collect();
+        assert_eq!(left.len(), 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn truncated_and_lengthened_files_count_as_absent() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = stored(folder.path());
+        let mut bytes = fs::read(cache.path()).unwrap();
+        let file = File::options().write(true).open(cache.path()).unwrap();
+        for length in (0..bytes.len()).rev() {
+            file.set_len(length as u64).unwrap();
+            assert_eq!(cache.load(), None, "{length} of {} bytes", bytes.len());
+        }
+        bytes.push(0);
+        fs::write(cache.path(), &bytes).unwrap();
+        assert_eq!(cache.load(), None);
+    }
+
+    #[test]
+    fn every_changed_byte_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = stored(folder.path());
+        let bytes = fs::read(cache.path()).unwrap();
+        // All of the header and table, and some of the pixels.
+        let pixels = bytes.len() - 3 * PIXELS;
+        for at in (0..pixels).chain((pixels..bytes.len()).step_by(97)) {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 0x41;
+            fs::write(cache.path(), &damaged).unwrap();
+            assert_eq!(cache.load(), None, "byte {at}");
+        }
+    }
+
+    #[test]
+    fn tables_that_lie_with_a_right_checksum_do_no_harm() {
+        let mut table = Vec::new();
+        pack(&mut table, &sample()).unwrap();
+        for at in 0..table.len() {
+            assert!(unpack(&table[..at]).is_err());
+            for value in [0, 1, 0x7f, 0xff] {
+                let mut damaged = table.clone();
+                damaged[at] = value;
+                let _ = unpack(&damaged);
+            }
+        }
+    }
+
+    #[test]
+    fn neighbouring_fields_do_not_run_together() {
+        let hash = |parts: &[&str]| {
+            let mut hash = Fnv::new();
+            parts.iter().for_each(|part| hash.write(part.as_bytes()));
+            hash.0
+        };
+        assert_ne!(hash(&["ab", "c"]), hash(&["a", "bc"]));
+        assert_ne!(hash(&["a", ""]), hash(&["", "a"]));
     }
 }

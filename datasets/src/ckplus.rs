@@ -27,7 +27,9 @@ pub(crate) struct Tree {
 impl Tree {
     /// Finds the tree within `root`, where its archives unpack to; `None` if this is no CK+ tree.
     pub(crate) fn find(root: &Path) -> Option<Self> {
-        let find = |candidates: [&str; 2]| candidates.map(|name| root.join(name)).into_iter().find(|path| path.is_dir());
+        let find = |candidates: [&str; 2]| {
+            candidates.map(|name| root.join(name)).into_iter().find(|path| path.is_dir())
+        };
         Some(Self {
             images: find(["cohn-kanade-images", "extended-cohn-kanade-images/cohn-kanade-images"])?,
             emotions: find(["Emotion", "Emotion_labels/Emotion"])?,
@@ -68,7 +70,8 @@ impl Tree {
         let mut names: Vec<String> = found.iter().map(|(_, class)| (*class).to_owned()).collect();
         classes::sort(&mut names);
         let label = |class: &str| names.iter().position(|name| name == class).unwrap_or_default() as u8;
-        let mut listed: Vec<Listed> = found.into_iter().map(|(path, class)| frame(root, path, label(class))).collect();
+        let mut listed: Vec<Listed> =
+            found.into_iter().map(|(path, class)| frame(root, path, label(class))).collect();
         listed.sort_by(|a, b| (a.label, &a.name).cmp(&(b.label, &b.name)));
         Ok(Listing { classes: names, splits: [Some(listed), None, None], skipped })
     }
@@ -107,5 +110,71 @@ fn emotion_in(folder: &Path) -> Result<Option<&'static str>> {
     match code.and_then(|code| classes::CK_PLUS.get(code as usize)) {
         Some(class) => Ok(Some(class)),
         None => Err(Error::EmotionCode { path, found: text.trim().chars().take(24).collect() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::folder::tests::write_face;
+    use crate::{Dataset, OpenOptions};
+
+    /// A tree of sequences (folder, frames, text of the emotion file).
+    fn tree(sequences: &[(&str, u32, Option<&str>)]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for (sequence, frames, emotion) in sequences {
+            let stem = sequence.replace('/', "_");
+            for frame in 1..=*frames {
+                let file = format!("cohn-kanade-images/{sequence}/{stem}_{frame:08}.png");
+                write_face(&root.path().join(file), frame as u8);
+            }
+            let folder = root.path().join("Emotion").join(sequence);
+            fs::create_dir_all(&folder).unwrap();
+            if let Some(text) = emotion {
+                fs::write(folder.join(format!("{stem}_{frames:08}_emotion.txt")), text).unwrap();
+            }
+        }
+        root
+    }
+
+    fn open(root: &Path, neutral_first_frame: bool) -> Result<Dataset> {
+        let options = OpenOptions { neutral_first_frame, ..OpenOptions::default() };
+        Dataset::open(root.to_str().unwrap(), &options)
+    }
+
+    #[test]
+    fn peak_frames_of_labelled_sequences() {
+        let root = tree(&[
+            ("S005/001", 11, Some("   3.0000000e+00\n")),
+            ("S010/002", 5, Some("   7.0000000e+00\n")),
+            ("S010/004", 9, None),
+            ("S011/001", 2, Some("2")),
+            ("S012/001", 0, Some("5")),
+        ]);
+        let data = open(root.path(), false).unwrap();
+        assert_eq!(data.classes, ["disgust", "surprise", "contempt"]);
+        assert_eq!(data.train.labels, [0, 0, 0, 1, 1, 1, 2, 2]);
+        assert_eq!(data.train.subjects, Some(vec![5, 5, 5, 10, 10, 10, 11, 11]));
+        assert_eq!(data.train.numbers[..3], [5_001_009, 5_001_010, 5_001_011]);
+        assert_eq!(data.train.face(2)[0], 11);
+        assert_eq!(data.train.names[0], "cohn-kanade-images/S005/001/S005_001_00000009.png");
+        assert!(data.skipped.len() == 1 && data.skipped[0].path.ends_with("S012/001"));
+
+        let with_neutral = open(root.path(), true).unwrap();
+        assert_eq!(with_neutral.classes, ["disgust", "surprise", "neutral", "contempt"]);
+        // The sequence of two frames has none to spare.
+        assert_eq!(with_neutral.train.counts(4), [3, 3, 2, 2]);
+        assert_eq!(with_neutral.train.face(6)[0], 1);
+    }
+
+    #[test]
+    fn wrong_codes_and_trees_without_labels() {
+        for text in ["8.0", "1.5", "-1", "NaN", "happy", ""] {
+            let root = tree(&[("S005/001", 4, Some(text))]);
+            let error = open(root.path(), false).unwrap_err().to_string();
+            assert!(error.contains("S005_001_00000004_emotion.txt") && error.contains("0 to 7"), "{error}");
+        }
+        let root = tree(&[("S005/001", 4, None)]);
+        assert!(matches!(open(root.path(), false), Err(Error::Empty { .. })));
     }
 }

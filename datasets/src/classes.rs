@@ -71,9 +71,8 @@ mod tests {
 
     #[test]
     fn folder_order_is_the_order_of_the_csv() {
-        let mut names: Vec<String> = ["surprise", "sad", "neutral", "happy", "fear", "disgust", "angry"]
-            .map(str::to_owned)
-            .to_vec();
+        let mut names: Vec<String> =
+            ["surprise", "sad", "neutral", "happy", "fear", "disgust", "angry"].map(str::to_owned).to_vec();
         sort(&mut names);
         assert_eq!(names, FER2013);
     }

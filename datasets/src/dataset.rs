@@ -209,7 +209,7 @@ impl Dataset {
         }
     }
 
-    fn splits_mut(&mut self) -> impl Iterator<Item = &mut Faces> {
+    pub(crate) fn splits_mut(&mut self) -> impl Iterator<Item = &mut Faces> {
         [Some(&mut self.train), self.validation.as_mut(), self.test.as_mut()].into_iter().flatten()
     }
 
@@ -281,4 +281,154 @@ impl Source {
 pub(crate) fn name_of(path: &Path) -> String {
     let absolute = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
     absolute.file_name().map_or_else(|| "faces".to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::PIXELS;
+    use crate::folder::tests::write_face;
+    use std::fs;
+    use std::io::Write;
+
+    fn csv(rows: &[(u8, &str)]) -> String {
+        let pixels = vec!["9"; PIXELS].join(" ");
+        let rows: Vec<String> =
+            rows.iter().map(|(label, usage)| format!("{label},{pixels},{usage}\n")).collect();
+        format!("emotion,pixels,Usage\n{}", rows.concat())
+    }
+
+    fn open(path: &Path, options: &OpenOptions) -> Result<Dataset> {
+        Dataset::open(path.to_str().unwrap(), options)
+    }
+
+    #[test]
+    fn split_names() {
+        for (name, split) in [
+            ("Training", Split::Train),
+            ("VAL", Split::Validation),
+            ("PublicTest", Split::Validation),
+            ("privatetest", Split::Test),
+        ] {
+            assert_eq!(name.parse::<Split>().unwrap(), split);
+        }
+        assert!(Split::ALL.iter().all(|split| split.to_string().parse::<Split>().unwrap() == *split));
+        assert!("tests".parse::<Split>().unwrap_err().to_string().contains("`tests`"));
+    }
+
+    #[test]
+    fn a_csv_by_its_path_or_its_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("icml_face_data.csv");
+        fs::write(&path, csv(&[(3, "Training"), (0, "Training"), (6, "PrivateTest")])).unwrap();
+        let options = OpenOptions::default();
+        let data = open(&path, &options).unwrap();
+        assert_eq!(data.name, "icml_face_data.csv");
+        assert_eq!(data.classes, classes::FER2013);
+        assert_eq!((data.train.len(), data.test.as_ref().unwrap().len()), (2, 1));
+        assert_eq!(open(folder.path(), &options).unwrap().train, data.train);
+
+        let error = data.split(Split::Validation).unwrap_err().to_string();
+        assert!(error.contains("no validation split; it has: train, test"), "{error}");
+        assert_eq!(data.split(Split::Test).unwrap().labels, [6]);
+    }
+
+    #[test]
+    fn other_specs_are_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = OpenOptions::default();
+        let missing = folder.path().join("missing");
+        assert!(matches!(open(&missing, &options), Err(Error::NotFound { path }) if path == missing));
+        let text = folder.path().join("notes.txt");
+        fs::write(&text, "notes").unwrap();
+        assert!(matches!(open(&text, &options), Err(Error::NotADataset { path }) if path == text));
+        let error = open(folder.path(), &options).unwrap_err();
+        assert!(matches!(&error, Error::Empty { .. }) && error.to_string().contains("per class"), "{error}");
+    }
+
+    #[test]
+    fn the_cap_holds_for_each_split() {
+        let options = OpenOptions { synthetic_per_class: 20, cap: Some(14), ..OpenOptions::default() };
+        let data = Dataset::open("synthetic", &options).unwrap();
+        assert_eq!(data.train.counts(7), [2; 7]);
+        assert_eq!(data.test.unwrap().counts(7), [2; 7]);
+        assert!(Dataset::open("synthetic", &OpenOptions { cap: Some(0), ..options }).is_err());
+    }
+
+    #[test]
+    fn the_cache_is_written_hit_and_renewed() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("faces");
+        for (class, value) in [("happy", 10), ("sad", 20)] {
+            for i in 0..3 {
+                write_face(&root.join(class).join(format!("{i}.png")), value + i);
+            }
+        }
+        let options = OpenOptions { cache: Some(folder.path().join("cache")), ..OpenOptions::default() };
+        let plain = open(&root, &OpenOptions::default()).unwrap();
+        let first = open(&root, &options).unwrap();
+        let CacheStatus::Written(file) = first.cache.clone() else { panic!("{:?}", first.cache) };
+        let second = open(&root, &options).unwrap();
+        assert_eq!(second.cache, CacheStatus::Hit(file.clone()));
+        assert_eq!(Dataset { cache: CacheStatus::Unused, ..second }, plain);
+
+        // A new, a changed and a removed image each make the copy stale.
+        let changes: [&dyn Fn(); 3] = [
+            &|| write_face(&root.join("sad/9.png"), 99),
+            &|| fs::write(root.join("sad/9.png"), fs::read(root.join("happy/0.png")).unwrap()).unwrap(),
+            &|| fs::remove_file(root.join("sad/9.png")).unwrap(),
+        ];
+        for (change, count) in changes.into_iter().zip([7, 7, 6]) {
+            change();
+            let data = open(&root, &options).unwrap();
+            assert_eq!(data.cache, CacheStatus::Written(file.clone()));
+            assert_eq!(data.train.len(), count);
+        }
+
+        fs::write(&file, b"MOUEFACE and then something else").unwrap();
+        assert_eq!(open(&root, &options).unwrap().cache, CacheStatus::Written(file));
+        assert!(matches!(open(&root, &options).unwrap().cache, CacheStatus::Hit(_)));
+    }
+
+    #[test]
+    fn a_cache_that_cannot_be_written_is_only_reported() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("faces");
+        write_face(&root.join("happy/1.png"), 1);
+        let blocked = folder.path().join("blocked");
+        fs::write(&blocked, "a file where the folder should be").unwrap();
+        let options = OpenOptions { cache: Some(blocked), ..OpenOptions::default() };
+        let data = open(&root, &options).unwrap();
+        assert!(
+            matches!(&data.cache, CacheStatus::Failed(reason) if reason.contains("blocked")),
+            "{:?}",
+            data.cache
+        );
+        assert_eq!(data.train.len(), 1);
+    }
+
+    #[test]
+    fn the_real_fer2013_folder() {
+        let Some(root) = std::env::var_os("MOUE_FER2013") else {
+            // Straight to stderr: the test harness would swallow eprintln! of a test that passes.
+            let note = "SKIPPED the_real_fer2013_folder: set MOUE_FER2013 to the folder with train and test";
+            writeln!(std::io::stderr(), "{note}").unwrap();
+            return;
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let options = OpenOptions { cache: Some(folder.path().to_path_buf()), ..OpenOptions::default() };
+        let data = open(Path::new(&root), &options).unwrap();
+        assert_eq!(data.classes, classes::FER2013);
+        assert_eq!(data.train.counts(7), [3995, 436, 4097, 7215, 4830, 3171, 4965]);
+        assert_eq!(data.split(Split::Test).unwrap().counts(7), [467, 56, 496, 895, 653, 415, 607]);
+        assert!(data.skipped.is_empty() && matches!(data.cache, CacheStatus::Written(_)));
+        let again = open(Path::new(&root), &options).unwrap();
+        assert!(matches!(again.cache, CacheStatus::Hit(_)));
+        assert!(again.train == data.train && again.test == data.test);
+        for fold in 0..5 {
+            let (train, test) = data.fold(5, fold).unwrap();
+            assert_eq!(train.len() + test.len(), 28_709);
+            assert!(test.len().abs_diff(5742) <= 1);
+        }
+    }
 }

@@ -114,3 +114,115 @@ fn list_split(root: &Path, classes: &[String], mut folders: ClassFolders) -> Vec
     }
     listed
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::decode::tests::encode;
+    use crate::{Dataset, OpenOptions, PIXELS};
+    use image::{GrayImage, ImageFormat, Luma};
+    use std::fs;
+
+    /// Writes a PNG face of one grey, with the folders above it.
+    pub(crate) fn write_face(path: &Path, value: u8) {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, encode(GrayImage::from_pixel(48, 48, Luma([value])), ImageFormat::Png)).unwrap();
+    }
+
+    fn open(root: &Path) -> Result<Dataset> {
+        Dataset::open(root.to_str().unwrap(), &OpenOptions::default())
+    }
+
+    /// A folder with the given faces, whose value is their position.
+    fn tree(files: &[&str]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (value, file) in files.iter().enumerate() {
+            write_face(&folder.path().join(file), value as u8);
+        }
+        folder
+    }
+
+    #[test]
+    fn splits_and_classes_by_synonym() {
+        let folder = tree(&[
+            "Training/Happiness/Training_20.png",
+            "Training/Happiness/Training_3.png",
+            "Training/anger/Training_7.png",
+            "PublicTest/joy/PublicTest_11.png",
+            "val_notes/x.png",
+            "privatetest/ANGRY/face.png",
+        ]);
+        fs::write(folder.path().join("Training/anger/Thumbs.db"), "no image").unwrap();
+        fs::write(folder.path().join("Training/anger/.hidden.png"), "no image").unwrap();
+        let data = open(folder.path()).unwrap();
+        assert_eq!(data.classes, ["angry", "happy"]);
+        assert_eq!(data.train.labels, [0, 1, 1]);
+        assert_eq!(data.train.numbers, [7, 20, 3]);
+        assert_eq!(data.train.names[1], "Training/Happiness/Training_20.png");
+        assert_eq!(data.train.face(1), [0; PIXELS]);
+        assert_eq!(data.train.subjects, None);
+        let (validation, test) = (data.validation.unwrap(), data.test.unwrap());
+        assert_eq!((validation.labels, validation.numbers), (vec![1], vec![11]));
+        assert_eq!((test.labels, test.numbers), (vec![0], vec![0]));
+        assert_eq!(data.skipped.len(), 1);
+        assert!(data.skipped[0].path.ends_with("val_notes"));
+    }
+
+    #[test]
+    fn classes_at_the_top_are_one_split() {
+        let folder = tree(&[
+            "sad/S010_002_00000014.png",
+            "contempt/S011_001_00000009.png",
+            "odd/S011_002_00000001.png",
+        ]);
+        let data = open(folder.path()).unwrap();
+        assert_eq!(data.classes, ["sad", "contempt", "odd"]);
+        assert_eq!(data.train.subjects, Some(vec![10, 11, 11]));
+        assert_eq!(data.train.numbers, [10_002_014, 11_001_009, 11_002_001]);
+        assert!(data.validation.is_none() && data.test.is_none());
+    }
+
+    #[test]
+    fn doubled_splits_and_classes_are_refused() {
+        let folder = tree(&["train/happy/1.png", "Training/happy/2.png"]);
+        let error = open(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("Training") && error.contains("both the train split"), "{error}");
+        let folder = tree(&["train/happy/1.png", "train/Joy/2.png"]);
+        let error = open(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("Joy") && error.contains("class `happy`"), "{error}");
+    }
+
+    #[test]
+    fn empty_classes_are_named() {
+        let folder = tree(&["train/happy/1.png"]);
+        fs::create_dir(folder.path().join("train/sad")).unwrap();
+        let error = open(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("sad: no image of class `sad`"), "{error}");
+        let folder = tree(&["train/happy/1.png", "test/happy/1.png", "test/sad/2.png"]);
+        let error = open(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("train: no image of class `sad`"), "{error}");
+        let folder = tree(&["1.png", "2.png"]);
+        assert!(matches!(open(folder.path()), Err(Error::Empty { .. })));
+    }
+
+    #[test]
+    fn broken_images_are_left_out_up_to_one_in_ten() {
+        let names: Vec<String> =
+            (0..20).map(|i| format!("train/{}/{i}.png", ["happy", "sad"][i % 2])).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let folder = tree(&names);
+        let damage = |i: usize| fs::write(folder.path().join(names[i]), b"\x89PNG broken").unwrap();
+        damage(4);
+        damage(5);
+        let data = open(folder.path()).unwrap();
+        assert_eq!(data.train.counts(2), [9, 9]);
+        assert_eq!(data.skipped.len(), 2);
+        assert!(data.skipped[0].path.ends_with("happy/4.png") && !data.skipped[0].reason.is_empty());
+        damage(6);
+        let error = open(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("3 of 20") && error.contains("4.png"), "{error}");
+        (1..20).step_by(2).for_each(damage);
+        let error = open(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("none of the 10 images of class `sad`"), "{error}");
+    }
+}

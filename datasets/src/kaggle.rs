@@ -34,8 +34,11 @@ pub(crate) fn read(path: &Path) -> Result<[Option<Faces>; 3]> {
     let mut index = 0_u32;
     while reader.read_byte_record(&mut record).map_err(|error| csv_error(path, error))? {
         let row = u64::from(index) + 2;
-        let (face, label, split) = parse(&record, &columns)
-            .map_err(|problem| Error::Row { path: path.to_path_buf(), row, problem })?;
+        let (face, label, split) = parse(&record, &columns).map_err(|problem| Error::Row {
+            path: path.to_path_buf(),
+            row,
+            problem,
+        })?;
         splits[split as usize].get_or_insert_default().push(&face, label, index, format!("row {row}"));
         index = index.saturating_add(1);
     }
@@ -56,13 +59,15 @@ fn csv_error(path: &Path, error: csv::Error) -> Error {
 
 fn columns(path: &Path, header: &StringRecord) -> Result<Columns> {
     if header.iter().all(str::is_empty) {
-        let expected = "expected a CSV with the columns emotion, pixels and Usage, found no header".to_owned();
+        let expected =
+            "expected a CSV with the columns emotion, pixels and Usage, found no header".to_owned();
         return Err(Error::Empty { path: path.to_path_buf(), expected });
     }
     let find = |wanted: &str| {
         header.iter().position(|name| name.eq_ignore_ascii_case(wanted)).ok_or_else(|| {
             // A file without a header has pixels here: show only the start of what was found.
-            let names: Vec<String> = header.iter().take(8).map(|name| name.chars().take(24).collect()).collect();
+            let names: Vec<String> =
+                header.iter().take(8).map(|name| name.chars().take(24).collect()).collect();
             Error::Columns { path: path.to_path_buf(), found: names.join(", ") }
         })
     };

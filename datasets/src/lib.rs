@@ -1,9 +1,37 @@
-//! Faces for moue.
+//! Faces for moue: data sets, folds, augmentation and batches.
+//!
+//! ```text
+//!  FER2013 CSV ----- parse ----+
+//!  folders of images - decode -+--> Faces --> Dataset --> split / fold --> Loader --> batch
+//!  CK+ tree -------- decode ---+    u8, 48 x 48   ^                        shuffle    f32
+//!  synthetic ------- draw -----+                  |                        augment    [n, 48, 48, 1]
+//!                                     packed cache on disk                 normalise
+//! ```
+//!
+//! [`Dataset::open`] reads any of the sources into [`Faces`]: 8-bit grey pixels with label, image
+//! number, subject and name. Decoded folders and CSV files are kept in one packed file, so that a
+//! second start takes a fraction of a second. [`Dataset::split`] hands out what the source calls
+//! training, validation or test; [`Dataset::fold`] cuts cross-validation folds. A [`Loader`] turns
+//! faces into batches of normalised and augmented `f32`.
+//!
+//! Everything random comes from [`Rng`], keyed by seed, epoch and image: the same options give the
+//! same bits, on any number of threads and after a resume.
+//!
+//! ```
+//! use moue_datasets::{Dataset, OpenOptions, Split};
+//!
+//! let options = OpenOptions { synthetic_per_class: 20, ..OpenOptions::default() };
+//! let data = Dataset::open("synthetic", &options)?;
+//! assert_eq!(data.classes[3], "happy");
+//! assert_eq!(data.split(Split::Train)?.counts(7), [20; 7]);
+//! let (train, test) = data.fold(5, 0)?;
+//! assert_eq!((train.len(), test.len()), (112, 28));
+//! # Ok::<(), moue_datasets::Error>(())
+//! ```
 #![forbid(unsafe_code)]
 
 mod augment;
 mod cache;
-mod canvas;
 mod ckplus;
 pub mod classes;
 mod dataset;

@@ -137,9 +137,12 @@ pub(crate) fn entries(folder: &Path) -> Result<Vec<(PathBuf, String, bool)>> {
         let kind = entry.file_type().map_err(io)?;
         let path = entry.path();
         let is_folder = kind.is_dir() || (kind.is_symlink() && path.is_dir());
-        entries.push((path, name, is_folder));
+        // Reading a pipe or a device might never end.
+        if is_folder || kind.is_file() || path.is_file() {
+            entries.push((path, name, is_folder));
+        }
     }
-    entries.sort();
+    entries.sort_by(|a, b| a.1.cmp(&b.1));
     Ok(entries)
 }
 
@@ -151,7 +154,8 @@ pub(crate) fn folders(folder: &Path) -> Result<Vec<(PathBuf, String)>> {
 
 /// The image files of a folder by their extension, sorted, as (path, name).
 pub(crate) fn images(folder: &Path) -> Result<Vec<(PathBuf, String)>> {
-    let files = entries(folder)?.into_iter().filter(|(path, _, is_folder)| !is_folder && decode::is_image(path));
+    let files =
+        entries(folder)?.into_iter().filter(|(path, _, is_folder)| !is_folder && decode::is_image(path));
     Ok(files.map(|(path, name, _)| (path, name)).collect())
 }
 
@@ -194,7 +198,9 @@ mod tests {
     fn ck_plus_names() {
         assert_eq!(ck_plus_parts("S005_001_00000011"), Some((5, 1, 11)));
         assert_eq!(ck_plus_number((5, 1, 11)), 5_001_011);
-        for other in ["S05_001_00000011", "S005_001", "Training_1", "S005_001_00000011_x", "S+05_001_00000011"] {
+        for other in
+            ["S05_001_00000011", "S005_001", "Training_1", "S005_001_00000011_x", "S+05_001_00000011"]
+        {
             assert_eq!(ck_plus_parts(other), None);
         }
     }

@@ -6,8 +6,8 @@ use crate::faces::{Faces, Normalisation, PIXELS};
 use crate::{Augment, Error, Result, Rng};
 
 /// Keys that keep the streams of shuffling and augmentation apart.
-const SHUFFLE_STREAM: u64 = 0x73_6875_66;
-const AUGMENT_STREAM: u64 = 0x61_7567_6d;
+const SHUFFLE_STREAM: u64 = 0x7368_7566;
+const AUGMENT_STREAM: u64 = 0x6175_676d;
 
 /// Cuts a set of faces into batches.
 ///
@@ -162,11 +162,9 @@ impl<'a> Loader<'a> {
             return Err(Error::invalid("batch", format!("below {}", self.batches_per_epoch()), batch));
         };
         let n = order.len();
-        for (name, length, needed) in [
-            ("pixels", pixels.len(), n * PIXELS),
-            ("labels", labels.len(), n),
-            ("images", images.len(), n),
-        ] {
+        for (name, length, needed) in
+            [("pixels", pixels.len(), n * PIXELS), ("labels", labels.len(), n), ("images", images.len(), n)]
+        {
             if length < needed {
                 return Err(Error::invalid(name, format!("room for {needed} elements"), length));
             }
@@ -221,8 +219,7 @@ mod tests {
     fn draw(loader: &Loader, epoch: u64, batch: usize) -> Batch {
         let b = loader.batch();
         let (mut pixels, mut labels, mut images) = (vec![0.0; b * PIXELS], vec![0; b], vec![0; b]);
-        let n =
-            loader.fill(&loader.epoch(epoch), batch, &mut pixels, &mut labels, &mut images).unwrap();
+        let n = loader.fill(&loader.epoch(epoch), batch, &mut pixels, &mut labels, &mut images).unwrap();
         labels.truncate(n);
         images.truncate(n);
         (pixels[..n * PIXELS].iter().map(|p| p.to_bits()).collect(), labels, images)

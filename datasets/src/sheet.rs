@@ -23,7 +23,11 @@ pub fn contact_sheet(faces: &[&[u8]], columns: usize, scale: usize) -> Result<Gr
         return Err(Error::invalid("faces", "at least one face", 0));
     }
     if columns == 0 || scale == 0 {
-        return Err(Error::invalid("sheet", "at least 1 column and scale 1", format!("{columns} and {scale}")));
+        return Err(Error::invalid(
+            "sheet",
+            "at least 1 column and scale 1",
+            format!("{columns} and {scale}"),
+        ));
     }
     if let Some(face) = faces.iter().find(|face| face.len() != PIXELS) {
         return Err(Error::invalid("face", format!("{PIXELS} pixels"), face.len()));

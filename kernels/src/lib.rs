@@ -18,6 +18,7 @@ mod dwconv;
 mod element;
 mod elementwise;
 mod gemm;
+mod lanes;
 mod linear;
 mod loss;
 mod norm;

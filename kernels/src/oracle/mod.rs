@@ -12,3 +12,13 @@ mod loss;
 mod norm;
 mod pointwise;
 mod pool;
+
+use crate::{Grad, Mode};
+
+/// Overwrites element `i` of a gradient or adds to it.
+fn put(to: &mut Grad<'_, f64>, i: usize, value: f64) {
+    match to.mode {
+        Mode::Set => to.to[i] = value,
+        Mode::Add => to.to[i] += value,
+    }
+}

@@ -1,25 +1,65 @@
+use super::put;
 use crate::*;
 
 impl NormKernels for f64 {
-    fn batch_norm_scratch(shape: Shape) -> usize {
-        unimplemented!()
+    fn batch_norm_scratch(_: Shape) -> usize {
+        0
     }
-    fn batch_norm_stats(isa: Isa, shape: Shape, x: &[Self], stats: &mut [Self], scratch: &mut [Self]) {
-        unimplemented!()
+
+    fn batch_norm_stats(_: Isa, shape: Shape, x: &[Self], stats: &mut [Self], _: &mut [Self]) {
+        let (c, m) = (shape.c, shape.pixels() as f64);
+        for k in 0..c {
+            let channel = || x.iter().skip(k).step_by(c);
+            let mean = channel().sum::<f64>() / m;
+            stats[k] = mean;
+            stats[c + k] = channel().map(|x| (x - mean) * (x - mean)).sum::<f64>() / m;
+        }
     }
 
     fn batch_norm_apply(
-        isa: Isa,
+        _: Isa,
         norm: &BatchNorm,
         x: &[Self],
         gamma: &[Self],
         beta: &[Self],
         stats: &[Self],
         y: &mut [Self],
+        _: &mut [Self],
     ) {
-        unimplemented!()
+        for i in 0..x.len() {
+            let k = i % norm.shape.c;
+            let xhat = normalised(norm, stats, x[i], k);
+            let pre = xhat * gamma[k] + beta[k];
+            y[i] = if norm.relu { pre.max(0.0) } else { pre };
+        }
     }
-    fn batch_norm_backward(isa: Isa, norm: &BatchNorm, args: BatchNormBackward<'_, Self>) {
-        unimplemented!()
+
+    fn batch_norm_backward(_: Isa, norm: &BatchNorm, args: BatchNormBackward<'_, Self>) {
+        let BatchNormBackward { x, gamma, beta, stats, dy, dx, mut dgamma, mut dbeta, .. } = args;
+        let (c, m) = (norm.shape.c, norm.shape.pixels() as f64);
+        let xhat = |i: usize| normalised(norm, stats, x[i], i % c);
+        // The gradient behind the ReLU.
+        let inner = |i: usize| {
+            let passed = !norm.relu || xhat(i) * gamma[i % c] + beta[i % c] > 0.0;
+            if passed { dy[i] } else { 0.0 }
+        };
+        let mut dx = dx;
+        for k in 0..c {
+            let channel = || (k..x.len()).step_by(c);
+            let sum_dy: f64 = channel().map(inner).sum();
+            let sum_dy_xhat: f64 = channel().map(|i| inner(i) * xhat(i)).sum();
+            put(&mut dbeta, k, sum_dy);
+            put(&mut dgamma, k, sum_dy_xhat);
+            let Some(dx) = &mut dx else { continue };
+            let rstd = 1.0 / (stats[c + k] + norm.eps).sqrt();
+            for i in channel() {
+                let through_stats = if norm.train { sum_dy / m + xhat(i) * sum_dy_xhat / m } else { 0.0 };
+                put(dx, i, gamma[k] * rstd * (inner(i) - through_stats));
+            }
+        }
     }
+}
+
+fn normalised(norm: &BatchNorm, stats: &[f64], x: f64, k: usize) -> f64 {
+    (x - stats[k]) / (stats[norm.shape.c + k] + norm.eps).sqrt()
 }

@@ -66,7 +66,14 @@ impl Canvas {
 
     /// Moves the pixels around `points` (up to `margin` off) towards `tone` by `opacity` and the
     /// coverage, which is clamped to 0 to 1.
-    fn blend(&mut self, points: &[Point], margin: f32, tone: f32, opacity: f32, coverage: impl Fn(Point) -> f32) {
+    fn blend(
+        &mut self,
+        points: &[Point],
+        margin: f32,
+        tone: f32,
+        opacity: f32,
+        coverage: impl Fn(Point) -> f32,
+    ) {
         let range = |axis: usize| {
             let low = points.iter().map(|p| p[axis]).fold(f32::MAX, f32::min) - margin;
             let high = points.iter().map(|p| p[axis]).fold(f32::MIN, f32::max) + margin;
@@ -90,10 +97,10 @@ impl Canvas {
         for (step, stride) in [(1, SIDE), (SIDE, 1)] {
             for start in (0..SIDE).map(|i| i * stride) {
                 let at = |i: usize| start + i * step;
-                for i in 0..SIDE {
-                    let (before, after) = (self.pixels[at(i.saturating_sub(1))], self.pixels[at((i + 1).min(last))]);
-                    let here = self.pixels[at(i)];
-                    line[i] = here + strength * (0.25 * (before + after) - 0.5 * here);
+                for (i, mean) in line.iter_mut().enumerate() {
+                    let [before, here, after] =
+                        [i.saturating_sub(1), i, (i + 1).min(last)].map(|i| self.pixels[at(i)]);
+                    *mean = here + strength * (0.25 * (before + after) - 0.5 * here);
                 }
                 (0..SIDE).for_each(|i| self.pixels[at(i)] = line[i]);
             }

@@ -1,0 +1,325 @@
+//! Batch norm of one image, `[h, w, c]`: what the parallel kernels beside it run per image, and what kernels
+//! that fuse it with a convolution can run while the image is in L2.
+//!
+//! All of them walk the image in chunks of a few kilobytes and, inside a chunk, block by block of channels: the
+//! constants of a block then stay in registers while memory is still read in order.
+
+use crate::lanes::{blocks, load, on_block, put, store};
+use crate::{Mode, Shape, Simd};
+use std::ops::Range;
+
+/// Elements of a chunk that is read twice: 16 KB, half of L1.
+const STATS_CHUNK: usize = 4096;
+/// Elements of a chunk of each of two or three streams.
+const CHUNK: usize = 2048;
+
+/// Elements of whole pixels, about `chunk`.
+#[inline(always)]
+fn whole_pixels(chunk: usize, c: usize) -> usize {
+    (chunk / c).max(1) * c
+}
+
+/// Mean and M2 (the sum of squared deviations from the mean) of each channel of an image, `[2, c]`.
+#[inline(always)]
+pub(crate) fn image_stats<S: Simd>(s: S, shape: Shape, x: &[f32], mean_m2: &mut [f32]) {
+    let c = shape.c;
+    let mut before = 0;
+    for chunk in x.chunks(whole_pixels(STATS_CHUNK, c)) {
+        for block in blocks(c, 4) {
+            on_block!(block, 4, chunk_stats(s, c, chunk, block, before, mean_m2));
+        }
+        before += chunk.len() / c;
+    }
+}
+
+/// Mean, then deviations around it (the chunk is in L1 by then), merged into `mean_m2` of the `before` pixels
+/// ahead. The deviations' own sum corrects the rounding of the mean, which matters for data far from 0.
+#[inline(always)]
+fn chunk_stats<S: Simd, const N: usize>(
+    s: S,
+    c: usize,
+    chunk: &[f32],
+    block: Range<usize>,
+    before: usize,
+    mean_m2: &mut [f32],
+) {
+    let count = chunk.len() / c;
+    let inverse = s.splat(1.0 / count as f32);
+    let mut sum = [s.zero(); N];
+    for pixel in chunk.chunks_exact(c) {
+        let x = load::<S, N>(s, &pixel[block.clone()]);
+        for i in 0..N {
+            sum[i] = s.add(sum[i], x[i]);
+        }
+    }
+    let mut mean = sum;
+    for i in 0..N {
+        mean[i] = s.mul(sum[i], inverse);
+    }
+    let mut rest = [s.zero(); N];
+    let mut m2 = [s.zero(); N];
+    for pixel in chunk.chunks_exact(c) {
+        let x = load::<S, N>(s, &pixel[block.clone()]);
+        for i in 0..N {
+            let d = s.sub(x[i], mean[i]);
+            rest[i] = s.add(rest[i], d);
+            m2[i] = s.mul_add(d, d, m2[i]);
+        }
+    }
+    for i in 0..N {
+        let correction = s.mul(rest[i], inverse);
+        mean[i] = s.add(mean[i], correction);
+        // Rounding must not leave a constant channel with a negative variance.
+        m2[i] = s.max(s.sub(m2[i], s.mul(rest[i], correction)), s.zero());
+    }
+    merge(s, c, block, (mean, m2, count), before, mean_m2);
+}
+
+/// Merges mean and M2 of `count` pixels into those of the `before` pixels ahead (Chan et al. 1979, eq. 2.1).
+#[inline(always)]
+fn merge<S: Simd, const N: usize>(
+    s: S,
+    c: usize,
+    block: Range<usize>,
+    (mut mean, mut m2, count): ([S::V; N], [S::V; N], usize),
+    before: usize,
+    into: &mut [f32],
+) {
+    let (into_mean, into_m2) = into.split_at_mut(c);
+    let (into_mean, into_m2) = (&mut into_mean[block.clone()], &mut into_m2[block]);
+    if before > 0 {
+        let share = count as f32 / (before + count) as f32;
+        let (weight, both) = (s.splat(share), s.splat(share * before as f32));
+        let (old_mean, old_m2) = (load::<S, N>(s, into_mean), load::<S, N>(s, into_m2));
+        for i in 0..N {
+            let d = s.sub(mean[i], old_mean[i]);
+            mean[i] = s.mul_add(d, weight, old_mean[i]);
+            m2[i] = s.mul_add(s.mul(d, d), both, s.add(old_m2[i], m2[i]));
+        }
+    }
+    store(s, mean, into_mean);
+    store(s, m2, into_m2);
+}
+
+/// Merges the (mean, M2) `slot` of `count` pixels into that of the `before` pixels ahead; with `before` = 0 it
+/// is a copy, so `into` may then hold garbage.
+#[inline(always)]
+pub(crate) fn merge_slot<S: Simd>(
+    s: S,
+    c: usize,
+    slot: &[f32],
+    count: usize,
+    before: usize,
+    into: &mut [f32],
+) {
+    for block in blocks(c, 4) {
+        on_block!(block, 4, merge_block(s, c, slot, count, block, before, into));
+    }
+}
+
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+fn merge_block<S: Simd, const N: usize>(
+    s: S,
+    c: usize,
+    slot: &[f32],
+    count: usize,
+    block: Range<usize>,
+    before: usize,
+    into: &mut [f32],
+) {
+    let mean = load::<S, N>(s, &slot[..c][block.clone()]);
+    let m2 = load::<S, N>(s, &slot[c..][block.clone()]);
+    merge(s, c, block, (mean, m2, count), before, into);
+}
+
+/// Mean and biased variance, `[2, c]`, from (mean, M2) slots of `count` pixels each, `[slots, 2, c]`, merged in
+/// index order.
+#[inline(always)]
+pub(crate) fn merge_stats<S: Simd>(s: S, c: usize, count: usize, slots: &[f32], stats: &mut [f32]) {
+    let mut before = 0;
+    for slot in slots.chunks_exact(2 * c) {
+        merge_slot(s, c, slot, count, before, stats);
+        before += count;
+    }
+    let inverse = 1.0 / before as f32;
+    for m2 in &mut stats[c..] {
+        *m2 *= inverse;
+    }
+}
+
+/// y = x * scale + shift, then ReLU if asked for; `scale` and `shift` are `[c]`.
+#[inline(always)]
+pub(crate) fn image_apply<S: Simd>(
+    s: S,
+    c: usize,
+    x: &[f32],
+    scale: &[f32],
+    shift: &[f32],
+    relu: bool,
+    y: &mut [f32],
+) {
+    let chunk = whole_pixels(CHUNK, c);
+    for (x, y) in x.chunks(chunk).zip(y.chunks_mut(chunk)) {
+        for block in blocks(c, 4) {
+            on_block!(block, 4, chunk_apply(s, c, x, (scale, shift), floor(relu), block, y));
+        }
+    }
+}
+
+/// Everything at or below this is cut off: one body with and without ReLU.
+#[inline(always)]
+fn floor(relu: bool) -> f32 {
+    if relu { 0.0 } else { f32::NEG_INFINITY }
+}
+
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+fn chunk_apply<S: Simd, const N: usize>(
+    s: S,
+    c: usize,
+    x: &[f32],
+    (scale, shift): (&[f32], &[f32]),
+    floor: f32,
+    block: Range<usize>,
+    y: &mut [f32],
+) {
+    let scale = load::<S, N>(s, &scale[block.clone()]);
+    let shift = load::<S, N>(s, &shift[block.clone()]);
+    let floor = s.splat(floor);
+    for (x, y) in x.chunks_exact(c).zip(y.chunks_exact_mut(c)) {
+        let mut v = load::<S, N>(s, &x[block.clone()]);
+        for i in 0..N {
+            // The floor first: x86 then keeps a NaN, so that a diverged network shows.
+            v[i] = s.max(floor, s.mul_add(v[i], scale[i], shift[i]));
+        }
+        store(s, v, &mut y[block.clone()]);
+    }
+}
+
+/// Constants of each channel, `[c]` each.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Channels<'a> {
+    pub(crate) mean: &'a [f32],
+    /// 1 / sqrt(variance + eps).
+    pub(crate) rstd: &'a [f32],
+    /// gamma * rstd.
+    pub(crate) scale: &'a [f32],
+    /// beta - mean * scale.
+    pub(crate) shift: &'a [f32],
+}
+
+/// Sum of dy' and of dy' * xhat over one image, `[2, c]`, where dy' is dy where the ReLU let through (the mask is
+/// recomputed as x * scale + shift > 0, exactly what the forward pass did) and xhat = (x - mean) * rstd.
+#[inline(always)]
+pub(crate) fn image_backward_sums<S: Simd>(
+    s: S,
+    c: usize,
+    x: &[f32],
+    dy: &[f32],
+    channels: &Channels<'_>,
+    relu: bool,
+    sums: &mut [f32],
+) {
+    sums.fill(0.0);
+    let chunk = whole_pixels(CHUNK, c);
+    for (x, dy) in x.chunks(chunk).zip(dy.chunks(chunk)) {
+        // Two vectors: six constants and four accumulators fit into sixteen registers.
+        for block in blocks(c, 2) {
+            on_block!(block, 2, chunk_backward_sums(s, x, dy, channels, floor(relu), block, sums));
+        }
+    }
+    for (sum, rstd) in sums[c..].iter_mut().zip(channels.rstd) {
+        *sum *= rstd;
+    }
+}
+
+#[inline(always)]
+fn chunk_backward_sums<S: Simd, const N: usize>(
+    s: S,
+    x: &[f32],
+    dy: &[f32],
+    channels: &Channels<'_>,
+    floor: f32,
+    block: Range<usize>,
+    sums: &mut [f32],
+) {
+    let c = channels.mean.len();
+    let mean = load::<S, N>(s, &channels.mean[block.clone()]);
+    let scale = load::<S, N>(s, &channels.scale[block.clone()]);
+    let shift = load::<S, N>(s, &channels.shift[block.clone()]);
+    let (floor, zero) = (s.splat(floor), s.zero());
+    let mut sum = [zero; N];
+    let mut product = [zero; N];
+    for (x, dy) in x.chunks_exact(c).zip(dy.chunks_exact(c)) {
+        let x = load::<S, N>(s, &x[block.clone()]);
+        let dy = load::<S, N>(s, &dy[block.clone()]);
+        for i in 0..N {
+            let dy = s.select_gt(s.mul_add(x[i], scale[i], shift[i]), floor, dy[i], zero);
+            sum[i] = s.add(sum[i], dy);
+            product[i] = s.mul_add(dy, s.sub(x[i], mean[i]), product[i]);
+        }
+    }
+    let (sums, products) = sums.split_at_mut(c);
+    put(s, sum, &mut sums[block.clone()], Mode::Add);
+    put(s, product, &mut products[block], Mode::Add);
+}
+
+/// Coefficients of [`image_backward_apply`], `[c]` each.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BackwardChannels<'a> {
+    pub(crate) scale: &'a [f32],
+    pub(crate) shift: &'a [f32],
+    pub(crate) by_x: &'a [f32],
+    pub(crate) constant: &'a [f32],
+}
+
+/// dx = scale * dy' + by_x * x + constant. With by_x = -scale * rstd * sum(dy' xhat) / m and
+/// constant = -scale * sum(dy') / m - by_x * mean this is the gradient of a training batch norm; with both 0
+/// it is that of an evaluation one.
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn image_backward_apply<S: Simd>(
+    s: S,
+    c: usize,
+    x: &[f32],
+    dy: &[f32],
+    channels: &BackwardChannels<'_>,
+    relu: bool,
+    dx: &mut [f32],
+    mode: Mode,
+) {
+    let chunk = whole_pixels(CHUNK, c);
+    for ((x, dy), dx) in x.chunks(chunk).zip(dy.chunks(chunk)).zip(dx.chunks_mut(chunk)) {
+        for block in blocks(c, 2) {
+            on_block!(block, 2, chunk_backward_apply(s, (x, dy), channels, floor(relu), block, dx, mode));
+        }
+    }
+}
+
+#[inline(always)]
+fn chunk_backward_apply<S: Simd, const N: usize>(
+    s: S,
+    (x, dy): (&[f32], &[f32]),
+    channels: &BackwardChannels<'_>,
+    floor: f32,
+    block: Range<usize>,
+    dx: &mut [f32],
+    mode: Mode,
+) {
+    let c = channels.scale.len();
+    let scale = load::<S, N>(s, &channels.scale[block.clone()]);
+    let shift = load::<S, N>(s, &channels.shift[block.clone()]);
+    let by_x = load::<S, N>(s, &channels.by_x[block.clone()]);
+    let constant = load::<S, N>(s, &channels.constant[block.clone()]);
+    let (floor, zero) = (s.splat(floor), s.zero());
+    for ((x, dy), dx) in x.chunks_exact(c).zip(dy.chunks_exact(c)).zip(dx.chunks_exact_mut(c)) {
+        let x = load::<S, N>(s, &x[block.clone()]);
+        let mut v = load::<S, N>(s, &dy[block.clone()]);
+        for i in 0..N {
+            let dy = s.select_gt(s.mul_add(x[i], scale[i], shift[i]), floor, v[i], zero);
+            v[i] = s.mul_add(dy, scale[i], s.mul_add(x[i], by_x[i], constant[i]));
+        }
+        put(s, v, &mut dx[block.clone()], mode);
+    }
+}

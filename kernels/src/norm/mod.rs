@@ -1,0 +1,306 @@
+//! Batch normalisation over images and pixels (Ioffe and Szegedy 2015), with an optional ReLU behind it.
+
+mod image;
+
+// Kernels that fuse a convolution with its norm run these image by image.
+#[allow(unused_imports)]
+pub(crate) use image::*;
+
+use crate::lanes::each_image;
+use crate::{Grad, Isa, Kernel, Mode, Shape, Simd};
+
+/// Geometry and constants of a batch norm.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BatchNorm {
+    /// Shape of x and y.
+    pub shape: Shape,
+    /// Added to the variance.
+    pub eps: f64,
+    /// Whether y = max(y, 0) follows.
+    pub relu: bool,
+    /// Whether the statistics are the batch's (training) or given (evaluation).
+    pub train: bool,
+}
+
+/// Arguments of [`NormKernels::batch_norm_backward`].
+#[derive(Debug)]
+pub struct BatchNormBackward<'a, T> {
+    /// The forward input.
+    pub x: &'a [T],
+    /// Scale, `[c]`.
+    pub gamma: &'a [T],
+    /// Shift, `[c]`.
+    pub beta: &'a [T],
+    /// Mean and biased variance, `[2, c]`, as the forward pass left or was given them.
+    pub stats: &'a [T],
+    /// Gradient of the output.
+    pub dy: &'a [T],
+    /// Gradient of the input, if needed.
+    pub dx: Option<Grad<'a, T>>,
+    /// Gradient of the scale.
+    pub dgamma: Grad<'a, T>,
+    /// Gradient of the shift.
+    pub dbeta: Grad<'a, T>,
+    /// At least [`NormKernels::batch_norm_scratch`] elements.
+    pub scratch: &'a mut [T],
+}
+
+/// y = (x - mean) / sqrt(var + eps) * gamma + beta per channel, then ReLU if asked for.
+pub trait NormKernels: Sized {
+    /// Scratch elements that the statistics, [`Self::batch_norm_apply`] and the backward pass want.
+    fn batch_norm_scratch(shape: Shape) -> usize;
+    /// Writes mean and biased variance over n, h, w of each channel to `stats`, `[2, c]`: a mean and a sum of
+    /// squared deviations per image, merged in index order (Chan et al. 1979), never E[x^2] - E[x]^2.
+    fn batch_norm_stats(isa: Isa, shape: Shape, x: &[Self], stats: &mut [Self], scratch: &mut [Self]);
+    /// Overwrites `y`, with the mean and variance in `stats`; computed as y = x * scale + shift with
+    /// scale = gamma * rstd, shift = beta - mean * scale, rstd = 1 / sqrt(var + eps).
+    #[allow(clippy::too_many_arguments)]
+    fn batch_norm_apply(
+        isa: Isa,
+        norm: &BatchNorm,
+        x: &[Self],
+        gamma: &[Self],
+        beta: &[Self],
+        stats: &[Self],
+        y: &mut [Self],
+        scratch: &mut [Self],
+    );
+    /// Gradients of x, gamma and beta. In training the statistics depend on x; in evaluation they do not
+    /// (`norm.train`). The ReLU's mask is recomputed from x.
+    fn batch_norm_backward(isa: Isa, norm: &BatchNorm, args: BatchNormBackward<'_, Self>);
+}
+
+/// Slots of partial results, one per image, after the constants of each channel: cutting by image keeps the
+/// result independent of the thread count, and a slot is small beside its image.
+fn split_scratch(shape: Shape, scratch: &mut [f32]) -> (&mut [f32], &mut [f32]) {
+    let wanted = f32::batch_norm_scratch(shape);
+    assert!(scratch.len() >= wanted, "scratch: {} of {wanted} elements", scratch.len());
+    scratch[..wanted].split_at_mut(5 * shape.c)
+}
+
+impl NormKernels for f32 {
+    fn batch_norm_scratch(shape: Shape) -> usize {
+        (5 + 2 * shape.n) * shape.c
+    }
+
+    fn batch_norm_stats(isa: Isa, shape: Shape, x: &[Self], stats: &mut [Self], scratch: &mut [Self]) {
+        let (c, image) = (shape.c, shape.image_len());
+        assert_eq!(x.len(), shape.len(), "x is not {shape}");
+        assert_eq!(stats.len(), 2 * c, "stats are not [2, {c}]");
+        let (_, slots) = split_scratch(shape, scratch);
+        each_image(2 * c, shape.len(), slots, |n, mean_m2| {
+            isa.run(Stats { shape, x: &x[n * image..][..image], mean_m2 });
+        });
+        isa.run(Merge { c, count: shape.h * shape.w, slots, stats });
+    }
+
+    fn batch_norm_apply(
+        isa: Isa,
+        norm: &BatchNorm,
+        x: &[Self],
+        gamma: &[Self],
+        beta: &[Self],
+        stats: &[Self],
+        y: &mut [Self],
+        scratch: &mut [Self],
+    ) {
+        let (shape, c, image) = (norm.shape, norm.shape.c, norm.shape.image_len());
+        assert_eq!(x.len(), shape.len(), "x is not {shape}");
+        assert_eq!(y.len(), shape.len(), "y is not {shape}");
+        assert_parameters(c, gamma, beta, stats);
+        let (constants, _) = split_scratch(shape, scratch);
+        fill_constants(norm, gamma, beta, stats, constants);
+        let (scale, shift) = (&constants[c..2 * c], &constants[2 * c..3 * c]);
+        each_image(image, shape.len(), y, |n, y| {
+            isa.run(Apply { norm, x: &x[n * image..][..image], scale, shift, y });
+        });
+    }
+
+    fn batch_norm_backward(isa: Isa, norm: &BatchNorm, args: BatchNormBackward<'_, Self>) {
+        let BatchNormBackward { x, gamma, beta, stats, dy, dx, dgamma, dbeta, scratch } = args;
+        let (shape, c, image) = (norm.shape, norm.shape.c, norm.shape.image_len());
+        assert_eq!(x.len(), shape.len(), "x is not {shape}");
+        assert_eq!(dy.len(), shape.len(), "dy is not {shape}");
+        assert_eq!(dgamma.to.len(), c, "dgamma is not [{c}]");
+        assert_eq!(dbeta.to.len(), c, "dbeta is not [{c}]");
+        assert_parameters(c, gamma, beta, stats);
+        let (constants, slots) = split_scratch(shape, scratch);
+        let (constants, for_dx) = constants.split_at_mut(3 * c);
+        fill_constants(norm, gamma, beta, stats, constants);
+        let (rstd, rest) = constants.split_at(c);
+        let (scale, shift) = rest.split_at(c);
+        let channels = Channels { mean: &stats[..c], rstd, scale, shift };
+        each_image(2 * c, shape.len(), slots, |n, sums| {
+            let at = n * image..(n + 1) * image;
+            isa.run(BackwardSums { norm, x: &x[at.clone()], dy: &dy[at], channels, sums });
+        });
+        let (sums, others) = slots.split_at_mut(2 * c);
+        for slot in others.chunks_exact(2 * c) {
+            sums.iter_mut().zip(slot).for_each(|(sum, s)| *sum += s);
+        }
+        let (sum_dy, sum_dy_xhat) = sums.split_at(c);
+        put_sums(sum_dy, dbeta);
+        put_sums(sum_dy_xhat, dgamma);
+
+        let Some(dx) = dx else { return };
+        assert_eq!(dx.to.len(), shape.len(), "dx is not {shape}");
+        let (by_x, constant) = for_dx.split_at_mut(c);
+        if norm.train {
+            let per_pixel = 1.0 / shape.pixels() as f32;
+            for k in 0..c {
+                by_x[k] = -scale[k] * rstd[k] * sum_dy_xhat[k] * per_pixel;
+                constant[k] = -scale[k] * sum_dy[k] * per_pixel - by_x[k] * stats[k];
+            }
+        } else {
+            by_x.fill(0.0);
+            constant.fill(0.0);
+        }
+        let channels = BackwardChannels { scale, shift, by_x, constant };
+        let mode = dx.mode;
+        each_image(image, shape.len(), dx.to, |n, dx| {
+            let at = n * image..(n + 1) * image;
+            isa.run(BackwardApply { norm, x: &x[at.clone()], dy: &dy[at], channels, dx, mode });
+        });
+    }
+}
+
+fn assert_parameters(c: usize, gamma: &[f32], beta: &[f32], stats: &[f32]) {
+    assert_eq!(gamma.len(), c, "gamma is not [{c}]");
+    assert_eq!(beta.len(), c, "beta is not [{c}]");
+    assert_eq!(stats.len(), 2 * c, "stats are not [2, {c}]");
+}
+
+/// Writes rstd, scale and shift, `[c]` each. Scalar: a few hundred channels at most.
+fn fill_constants(norm: &BatchNorm, gamma: &[f32], beta: &[f32], stats: &[f32], constants: &mut [f32]) {
+    let c = norm.shape.c;
+    let (mean, var) = stats.split_at(c);
+    for k in 0..c {
+        let rstd = 1.0 / (var[k] + norm.eps as f32).sqrt();
+        let scale = gamma[k] * rstd;
+        constants[k] = rstd;
+        constants[c + k] = scale;
+        constants[2 * c + k] = beta[k] - mean[k] * scale;
+    }
+}
+
+fn put_sums(sums: &[f32], to: Grad<'_, f32>) {
+    match to.mode {
+        Mode::Set => to.to.copy_from_slice(sums),
+        Mode::Add => to.to.iter_mut().zip(sums).for_each(|(t, s)| *t += s),
+    }
+}
+
+struct Stats<'a> {
+    shape: Shape,
+    x: &'a [f32],
+    mean_m2: &'a mut [f32],
+}
+
+impl Kernel for Stats<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        image_stats(s, self.shape, self.x, self.mean_m2);
+    }
+}
+
+struct Merge<'a> {
+    c: usize,
+    count: usize,
+    slots: &'a [f32],
+    stats: &'a mut [f32],
+}
+
+impl Kernel for Merge<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        merge_stats(s, self.c, self.count, self.slots, self.stats);
+    }
+}
+
+struct Apply<'a> {
+    norm: &'a BatchNorm,
+    x: &'a [f32],
+    scale: &'a [f32],
+    shift: &'a [f32],
+    y: &'a mut [f32],
+}
+
+impl Kernel for Apply<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        image_apply(s, self.norm.shape.c, self.x, self.scale, self.shift, self.norm.relu, self.y);
+    }
+}
+
+struct BackwardSums<'a> {
+    norm: &'a BatchNorm,
+    x: &'a [f32],
+    dy: &'a [f32],
+    channels: Channels<'a>,
+    sums: &'a mut [f32],
+}
+
+impl Kernel for BackwardSums<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { norm, x, dy, channels, sums } = self;
+        image_backward_sums(s, norm.shape.c, x, dy, &channels, norm.relu, sums);
+    }
+}
+
+struct BackwardApply<'a> {
+    norm: &'a BatchNorm,
+    x: &'a [f32],
+    dy: &'a [f32],
+    channels: BackwardChannels<'a>,
+    dx: &'a mut [f32],
+    mode: Mode,
+}
+
+impl Kernel for BackwardApply<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { norm, x, dy, channels, dx, mode } = self;
+        image_backward_apply(s, norm.shape.c, x, dy, &channels, norm.relu, dx, mode);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statistics_survive_an_offset_of_a_million() {
+        // 1e6 + {0, 1, 2, 3}, equally often: mean 1e6 + 1.5, variance 1.25. E[x^2] - E[x]^2 would be lost in
+        // the rounding of 1e12, which is about 6e4.
+        let shape = Shape::new(3, 20, 20, 33);
+        let x: Vec<f32> = (0..shape.len()).map(|i| 1e6 + ((i / shape.c) % 4) as f32).collect();
+        let mut scratch = vec![f32::NAN; f32::batch_norm_scratch(shape)];
+        for isa in Isa::available() {
+            let mut stats = vec![f32::NAN; 2 * shape.c];
+            f32::batch_norm_stats(isa, shape, &x, &mut stats, &mut scratch);
+            let (mean, var) = stats.split_at(shape.c);
+            assert!(mean.iter().all(|m| (m - 1_000_001.5).abs() <= 0.125), "{isa:?}: {mean:?}");
+            assert!(var.iter().all(|v| (v - 1.25).abs() < 0.02), "{isa:?}: {var:?}");
+        }
+    }
+
+    #[test]
+    fn a_constant_channel_has_no_variance_and_normalises_to_beta() {
+        let shape = Shape::new(2, 3, 3, 5);
+        let norm = BatchNorm { shape, eps: 1e-5, relu: false, train: true };
+        let x = vec![0.3; shape.len()];
+        let mut scratch = vec![f32::NAN; f32::batch_norm_scratch(shape)];
+        let (mut stats, mut y) = ([f32::NAN; 10], vec![f32::NAN; shape.len()]);
+        let isa = Isa::fastest();
+        f32::batch_norm_stats(isa, shape, &x, &mut stats, &mut scratch);
+        assert!(stats[5..].iter().all(|&v| (0.0..1e-12).contains(&v)), "{stats:?}");
+        f32::batch_norm_apply(isa, &norm, &x, &[1.0; 5], &[0.25; 5], &stats, &mut y, &mut scratch);
+        assert!(y.iter().all(|y| (y - 0.25).abs() < 1e-4), "{y:?}");
+    }
+}
