@@ -1,0 +1,82 @@
+//! GFLOP/s of the registry's kernels at the network's shapes, against the FMA peak measured beside them:
+//! `cargo run --release -p moue-kernels --example gflops -- [NAME PART] [THREADS]`.
+
+use moue_kernels::registry::{Case, Fill, Shapes, cases};
+use moue_kernels::{Isa, Kernel, Simd};
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+/// Twelve chains of multiply-adds, as many as a register tile has.
+struct Peak;
+
+const STEPS: usize = 100_000;
+
+impl Kernel for Peak {
+    type Output = f32;
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> f32 {
+        let (a, b) = (s.splat(black_box(0.5)), s.splat(black_box(0.25)));
+        let mut acc = [s.zero(); 12];
+        for _ in 0..STEPS {
+            for v in &mut acc {
+                *v = s.mul_add(a, *v, b);
+            }
+        }
+        acc.into_iter().map(|v| s.sum(v)).sum()
+    }
+}
+
+fn best(seconds: f64, mut f: impl FnMut()) -> f64 {
+    let start = Instant::now();
+    let mut best = f64::MAX;
+    let mut runs = 0;
+    while runs < 3 || start.elapsed() < Duration::from_secs_f64(seconds) {
+        let t = Instant::now();
+        f();
+        best = best.min(t.elapsed().as_secs_f64());
+        runs += 1;
+    }
+    best
+}
+
+fn time(case: &dyn Case, isa: Isa) -> f64 {
+    let mut state = 1u32;
+    let mut draw = |fill| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let x = (state >> 8) as f32 / (1 << 24) as f32;
+        if fill == Fill::Positive { 0.1 + x } else { 2.0 * x - 1.0 }
+    };
+    let mut buffers = |lens: Vec<(usize, Fill)>| -> Vec<Vec<f32>> {
+        lens.into_iter().map(|(n, fill)| (0..n).map(|_| draw(fill)).collect()).collect()
+    };
+    let info = case.entry();
+    let inputs = buffers(info.inputs());
+    let mut outputs = buffers(info.outputs().into_iter().map(|n| (n, Fill::Signed)).collect());
+    let mut scratch = vec![0.0; case.scratch_f32()];
+    let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
+    let mut outputs: Vec<&mut [f32]> = outputs.iter_mut().map(Vec::as_mut_slice).collect();
+    best(0.4, || case.call_f32(isa, &inputs, &mut outputs, &mut scratch))
+}
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let name = args.first().map_or("", String::as_str);
+    let threads = args.get(1).map_or(1, |n| n.parse().expect("threads"));
+    let isa = Isa::from_env().expect("MOUE_ISA");
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("thread pool");
+    pool.install(|| {
+        let peak = || 2.0 * 8.0 * 12.0 * STEPS as f64 / best(0.05, || _ = black_box(isa.run(Peak))) / 1e9;
+        println!("{} on {threads} threads, peak of one {:.0} GFLOP/s", isa.name(), peak());
+        for case in cases(Shapes::Network) {
+            let info = case.entry();
+            let label = format!("{} {}", info.name(), info.shape());
+            if label.contains(name) {
+                let top = peak();
+                let t = time(case.as_ref(), isa);
+                let rate = info.flops() / t / 1e9;
+                let part = 100.0 * rate / (top.max(peak()) * threads as f64);
+                println!("{label:44} {:8.3} ms {rate:6.1} GFLOP/s {part:4.0} %", t * 1e3);
+            }
+        }
+    });
+}
