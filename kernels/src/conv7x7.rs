@@ -6,8 +6,8 @@
 //! pixels of two channels.
 
 use crate::reduce::{combine, part_range, parts};
-use crate::simd::LANES;
 use crate::{ConvBackward, Grad, Isa, Kernel, Mode, Shape, Simd};
+use std::ops::Range;
 
 /// y[n,h,w] = sum over taps (i, j) and c in 0..2 of x[n, h+i-3, w+j-3, c] * w[i, j, c]. `x` is
 /// `[n, h, w, 2]`, weights `[7, 7, 2]`, y `[n, h, w, 1]`. `shape` is x's.
@@ -77,7 +77,7 @@ const SERIAL: usize = 4096;
 /// elements of `slots`.
 fn each_part(
     shape: Shape,
-    part: std::ops::Range<usize>,
+    part: Range<usize>,
     out: Option<&mut [f32]>,
     image: usize,
     slots: &mut [f32],
@@ -179,11 +179,11 @@ impl Kernel for Backward<'_> {
                 tile.fill(h, w, row, col, |to, at| to.copy_from_slice(&x[2 * at.start..2 * at.end]));
                 for i in 0..(h - row).min(HEIGHT) {
                     let dy = &dy[(row + i) * w + col..][..(w - col).min(WIDTH)];
-                    let window: &[f32; 7 * STRIDE] = tile.0[i * STRIDE..].first_chunk().expect("seven rows");
                     for (j, d) in dy.iter().enumerate() {
+                        let window: &[f32; 6 * STRIDE + 14] = tile.window(i, j);
                         let d = s.splat(*d);
                         for (k, sums) in sums.iter_mut().enumerate() {
-                            let x = &window[k * STRIDE + 2 * j..][..14];
+                            let x = &window[k * STRIDE..][..14];
                             sums[0] = s.mul_add(s.load(x[..8].first_chunk().expect("8 of 14")), d, sums[0]);
                             sums[1] = s.mul_add(s.load(x[6..].first_chunk().expect("8 of 14")), d, sums[1]);
                         }
@@ -215,6 +215,8 @@ const HEIGHT: usize = 8;
 const WIDTH: usize = 48;
 /// Floats of a row of a tile: pixels with three on both sides, two channels.
 const STRIDE: usize = 2 * (WIDTH + 6);
+/// Output rows and columns that are summed at once.
+const BLOCK: usize = 4;
 
 /// First rows and columns of the tiles of a map.
 fn tiles(h: usize, w: usize) -> impl Iterator<Item = (usize, usize)> {
@@ -230,8 +232,8 @@ impl Tile {
         Self([0.0; (HEIGHT + 6) * STRIDE])
     }
 
-    /// The tile whose first output is at (`row`, `col`) of an h x w map. `copy` gets each run of floats inside
-    /// the map with the pixels that it stands for.
+    /// The tile whose first output is at (`row`, `col`) of an h x w map, as far as its outputs inside the map
+    /// (in whole blocks) can see. `copy` gets each run of floats inside the map with the pixels that it stands for.
     #[inline(always)]
     fn fill(
         &mut self,
@@ -239,11 +241,14 @@ impl Tile {
         w: usize,
         row: usize,
         col: usize,
-        mut copy: impl FnMut(&mut [f32], std::ops::Range<usize>),
+        mut copy: impl FnMut(&mut [f32], Range<usize>),
     ) {
+        let rows = (h - row).min(HEIGHT).next_multiple_of(BLOCK) + 6;
+        let seen = 2 * ((w - col).min(WIDTH).next_multiple_of(BLOCK) + 6);
         let cols = col.saturating_sub(3)..(col + WIDTH + 3).min(w);
         let (before, end) = (2 * (cols.start + 3 - col), 2 * (cols.end + 3 - col));
-        for (i, to) in self.0.chunks_exact_mut(STRIDE).enumerate() {
+        for (i, to) in self.0.chunks_exact_mut(STRIDE).enumerate().take(rows) {
+            let to = &mut to[..seen];
             if (3..h + 3).contains(&(row + i)) {
                 let first = (row + i - 3) * w;
                 to[..before].fill(0.0);
@@ -253,6 +258,12 @@ impl Tile {
                 to.fill(0.0);
             }
         }
+    }
+
+    /// What the outputs from (`i`, `j`) on see.
+    #[inline(always)]
+    fn window<const LEN: usize>(&self, i: usize, j: usize) -> &[f32; LEN] {
+        self.0[i * STRIDE + 2 * j..].first_chunk().expect("inside the tile")
     }
 
     /// Every four outputs of the tile: `put(s, row, column, how many are inside the map, the two channels' sums)`.
@@ -265,16 +276,92 @@ impl Tile {
         taps: &[S::V; 49],
         mut put: impl FnMut(S, usize, usize, usize, S::V),
     ) {
-        for i in 0..rows.min(HEIGHT) {
-            let window: &[f32; 7 * STRIDE] = self.0[i * STRIDE..].first_chunk().expect("seven rows");
-            for j in (0..cols.min(WIDTH)).step_by(4) {
-                let mut sum = s.zero();
-                for (t, tap) in taps.iter().enumerate() {
-                    let x =
-                        window[t / 7 * STRIDE + 2 * (t % 7 + j)..].first_chunk().expect("inside the tile");
-                    sum = s.mul_add(s.load(x), *tap, sum);
+        for i in (0..rows.min(HEIGHT)).step_by(BLOCK) {
+            for j in (0..cols.min(WIDTH)).step_by(BLOCK) {
+                let window: &[f32; 9 * STRIDE + 20] = self.window(i, j);
+                // A weight is loaded once for four rows; even and odd columns apart make the eight chains of sums
+                // that two units of latency four need.
+                let mut sums = [[s.zero(); 2]; BLOCK];
+                for (k, taps) in taps.chunks_exact(7).enumerate() {
+                    for (t, tap) in taps.iter().enumerate() {
+                        for (r, sums) in sums.iter_mut().enumerate() {
+                            let x =
+                                window[(r + k) * STRIDE + 2 * t..].first_chunk().expect("inside the tile");
+                            sums[t % 2] = s.mul_add(s.load(x), *tap, sums[t % 2]);
+                        }
+                    }
                 }
-                put(s, i, j, (cols - j).min(4), sum);
+                for (r, sums) in sums.into_iter().enumerate().take(rows - i) {
+                    put(s, i + r, j, (cols - j).min(BLOCK), s.add(sums[0], sums[1]));
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Smaller than the window, than a tile, and several tiles both ways.
+    const SHAPES: [Shape; 4] = [
+        Shape::new(2, 1, 1, 2),
+        Shape::new(17, 3, 3, 2),
+        Shape::new(1, 12, 12, 2),
+        Shape::new(1, 19, 101, 2),
+    ];
+
+    #[test]
+    fn one_tap_picks_one_channel_of_one_neighbour() {
+        for isa in Isa::available() {
+            for (shape, tap) in SHAPES.iter().flat_map(|&s| (0..WEIGHTS).map(move |t| (s, t))) {
+                let x: Vec<f32> = (0..shape.len()).map(|i| (i + 1) as f32).collect();
+                let mut w = vec![0.0; WEIGHTS];
+                w[tap] = 1.0;
+                let mut y = vec![f32::NAN; shape.pixels()];
+                f32::conv7x7_forward(isa, shape, &x, &w, &mut y);
+                for (p, &y) in y.iter().enumerate() {
+                    let (row, col) = (p / shape.w % shape.h + tap / 14, p % shape.w + tap / 2 % 7);
+                    let inside = (3..shape.h + 3).contains(&row) && (3..shape.w + 3).contains(&col);
+                    let image = p / (shape.w * shape.h) * shape.image_len();
+                    let want = inside.then(|| x[image + 2 * ((row - 3) * shape.w + col - 3) + tap % 2]);
+                    assert_eq!(y, want.unwrap_or(0.0), "{shape} tap {tap} pixel {p} {isa:?}");
+                }
+            }
+        }
+    }
+
+    /// With ones everywhere y counts the inputs inside the map, dx the outputs, and dw the pixels that have a
+    /// neighbour at the tap.
+    #[test]
+    fn ones_count_neighbours() {
+        for isa in Isa::available() {
+            for shape in SHAPES {
+                let (x, w, dy) = (vec![1.0; shape.len()], [1.0; WEIGHTS], vec![1.0; shape.pixels()]);
+                let mut y = vec![f32::NAN; shape.pixels()];
+                f32::conv7x7_forward(isa, shape, &x, &w, &mut y);
+                let (mut dx, mut dw) = (vec![1000.0; shape.len()], [2000.0; WEIGHTS]);
+                let mut scratch = vec![f32::NAN; f32::conv7x7_backward_scratch(shape)];
+                let args = ConvBackward {
+                    x: &x,
+                    w: &w,
+                    dy: &dy,
+                    dx: Some(Grad::add(&mut dx)),
+                    dw: Grad::add(&mut dw),
+                    scratch: &mut scratch,
+                };
+                f32::conv7x7_backward(isa, shape, args);
+                let along = |at: usize, size: usize| (at + 4).min(size) - at.saturating_sub(3);
+                for (p, &y) in y.iter().enumerate() {
+                    let count = along(p / shape.w % shape.h, shape.h) * along(p % shape.w, shape.w);
+                    assert_eq!(y, 2.0 * count as f32, "y {shape} {p}");
+                    assert_eq!(dx[2 * p..][..2], [1000.0 + count as f32; 2], "dx {shape} {p}");
+                }
+                for (t, dw) in dw.iter().enumerate() {
+                    let with = |tap: usize, size: usize| size.saturating_sub(tap.abs_diff(3));
+                    let count = shape.n * with(t / 14, shape.h) * with(t / 2 % 7, shape.w);
+                    assert_eq!(*dw, 2000.0 + count as f32, "dw {shape} tap {t}");
+                }
             }
         }
     }

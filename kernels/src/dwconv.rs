@@ -62,6 +62,10 @@ impl DwConvKernels for f32 {
     }
 }
 
+/// Floats of a row that are taken through all blocks of channels before the next: six such pieces, four of x
+/// and two of y, stay in 32 KB of L1.
+const STRIP: usize = 1024;
+
 /// Elements below which a pass stays on one thread, and that a task has at least: at 80 GFLOP/s a task of 16 K
 /// elements takes 4 us, a few times what starting it costs.
 const TASK: usize = 16 * 1024;
@@ -269,20 +273,21 @@ pub(crate) fn dw_rows_backward<S: Simd>(
     mut dx_rows: Option<(&mut [f32], Mode)>,
     dw: &mut [f32],
 ) {
-    let row_len = shape.w * shape.c;
-    let taps = taps(w, shape.c, true);
-    // A pair of rows at a time through both gradients, while its dy is in L1.
-    let mut first = rows.start;
-    while first < rows.end {
-        let pair = first..(first + 2).min(rows.end);
+    let Shape { h, w: width, c, .. } = shape;
+    let row_len = width * c;
+    assert_eq!(x_image.len(), h * row_len, "x of one image of {shape}");
+    assert_eq!(dy_image.len(), h * row_len, "dy of one image of {shape}");
+    let taps = taps(w, c, true);
+    // A pair of rows at a time through both gradients, while its dy is in cache.
+    let mut row = rows.start;
+    while row < rows.end {
+        let pair = row..(row + 2).min(rows.end);
         if let Some((dx, mode)) = &mut dx_rows {
-            let dx = &mut dx[(first - rows.start) * row_len..][..pair.len() * row_len];
+            let dx = &mut dx[(row - rows.start) * row_len..][..pair.len() * row_len];
             convolve_rows(s, shape, pair.clone(), dy_image, taps, dx, *mode);
         }
-        for row in pair.clone() {
-            correlate_row(s, shape, row, x_image, &dy_image[row * row_len..][..row_len], dw);
-        }
-        first = pair.end;
+        correlate_pair(s, shape, pair.clone(), x_image, dy_image, dw);
+        row = pair.end;
     }
 }
 
@@ -313,25 +318,23 @@ fn convolve_rows<S: Simd>(
     assert_eq!(y_rows.len(), rows.len() * row_len, "y of {rows:?} of {shape}");
     let mut row = rows.start;
     for y in y_rows.chunks_mut(2 * row_len) {
-        // Rows above and below the image are never read; any row stands in for them.
-        let x = [
-            image_row(shape, x_image, row),
-            image_row(shape, x_image, row + 1),
-            image_row(shape, x_image, row + 2),
-            image_row(shape, x_image, row + 3),
-        ];
+        let x = image_rows(shape, x_image, row);
         let two = y.len() > row_len;
-        let pair = Pair { w, c, x, taps, y, add: mode == Mode::Add };
         let (top, bottom) = (row == 0, row + usize::from(two) + 1 == h);
-        match (two, top, bottom) {
-            (true, false, false) => pair.run::<S, 2, 0, 4>(s),
-            (true, true, false) => pair.run::<S, 2, 1, 4>(s),
-            (true, false, true) => pair.run::<S, 2, 0, 3>(s),
-            (true, true, true) => pair.run::<S, 2, 1, 3>(s),
-            (false, false, false) => pair.run::<S, 1, 0, 3>(s),
-            (false, true, false) => pair.run::<S, 1, 1, 3>(s),
-            (false, false, true) => pair.run::<S, 1, 0, 2>(s),
-            (false, true, true) => pair.run::<S, 1, 1, 2>(s),
+        let strips = strips(shape);
+        for strip in 0..strips {
+            let cols = part_range(w, strips, strip);
+            let pair = Pair { w, c, cols, x, taps, y: &mut *y, add: mode == Mode::Add };
+            match (two, top, bottom) {
+                (true, false, false) => pair.run::<S, 2, 0, 4>(s),
+                (true, true, false) => pair.run::<S, 2, 1, 4>(s),
+                (true, false, true) => pair.run::<S, 2, 0, 3>(s),
+                (true, true, true) => pair.run::<S, 2, 1, 3>(s),
+                (false, false, false) => pair.run::<S, 1, 0, 3>(s),
+                (false, true, false) => pair.run::<S, 1, 1, 3>(s),
+                (false, false, true) => pair.run::<S, 1, 0, 2>(s),
+                (false, true, true) => pair.run::<S, 1, 1, 2>(s),
+            }
         }
         if c % LANES != 0 {
             for (i, y) in y.chunks_mut(row_len).enumerate() {
@@ -342,16 +345,32 @@ fn convolve_rows<S: Simd>(
     }
 }
 
-/// Row `below - 1` of one image, or its first or last where that is outside.
+/// The row above `row`, `row` and the two below. Where they are outside of the image, its first or last stand in
+/// for them and are not read.
 #[inline(always)]
-fn image_row(Shape { h, w, c, .. }: Shape, image: &[f32], below: usize) -> &[f32] {
-    &image[(below.clamp(1, h) - 1) * w * c..][..w * c]
+fn image_rows(Shape { h, w, c, .. }: Shape, image: &[f32], row: usize) -> [&[f32]; 4] {
+    let len = w * c;
+    let last = h - 1;
+    let (above, below, second) = (row.saturating_sub(1), (row + 1).min(last), (row + 2).min(last));
+    [
+        &image[above * len..][..len],
+        &image[row * len..][..len],
+        &image[below * len..][..len],
+        &image[second * len..][..len],
+    ]
 }
 
-/// One or two output rows with the four input rows around them.
+/// Strips of columns that a row is cut into.
+#[inline(always)]
+fn strips(shape: Shape) -> usize {
+    shape.w.div_ceil((STRIP / shape.c).max(3))
+}
+
+/// Some columns of one or two output rows with the four input rows around them.
 struct Pair<'a> {
     w: usize,
     c: usize,
+    cols: Range<usize>,
     x: [&'a [f32]; 4],
     taps: [&'a [f32]; 9],
     y: &'a mut [f32],
@@ -362,14 +381,20 @@ impl Pair<'_> {
     /// All whole blocks of channels of `ROWS` output rows; of the four input rows `FIRST..LAST` exist.
     #[inline(always)]
     fn run<S: Simd, const ROWS: usize, const FIRST: usize, const LAST: usize>(self, s: S) {
-        let Self { w, c, x: [x0, x1, x2, x3], taps, y, add } = self;
-        // Input from the second column on beside output up to the last but one: slices of one length, indexed
-        // alike, so that a column costs one bounds check for all six.
-        let len = (w - 1) * c;
+        let Self { w, c, cols, x: [x0, x1, x2, x3], taps, y, add } = self;
         let (y0, y1) = y.split_at_mut(w * c);
-        let (y0, last0) = y0.split_at_mut(len);
-        let (y1, last1) = if ROWS == 2 { y1.split_at_mut(len) } else { (y1, &mut [] as &mut [f32]) };
-        let (n0, n1, n2, n3) = (&x0[c..][..len], &x1[c..][..len], &x2[c..][..len], &x3[c..][..len]);
+        // The columns on this side of the strip's last output, input from the second on beside output from the
+        // first on: slices of one length, indexed alike, so that a column costs one bounds check for all six.
+        let len = (cols.len() - 1) * c;
+        let from = (cols.start + usize::from(len > 0)) * c;
+        let (n0, n1, n2, n3) =
+            (&x0[from..][..len], &x1[from..][..len], &x2[from..][..len], &x3[from..][..len]);
+        let (y0, last0) = y0[cols.start * c..cols.end * c].split_at_mut(len);
+        let (y1, last1) = if ROWS == 2 {
+            y1[cols.start * c..cols.end * c].split_at_mut(len)
+        } else {
+            (y1, &mut [] as &mut [f32])
+        };
         let mut block = 0;
         while block + LANES <= c {
             let mut v = [s.zero(); 9];
@@ -379,31 +404,33 @@ impl Pair<'_> {
             let slide = Slide::<S, ROWS, FIRST, LAST> { s, taps: v };
             // Sums of the output at the column before this one and of this one.
             let mut sums = [[s.zero(); 2]; 2];
-            let first = [lanes(x0, block), lanes(x1, block), lanes(x2, block), lanes(x3, block)];
-            if w == 1 {
-                slide.column::<false, false>(first, &mut sums);
-            } else {
-                slide.column::<false, true>(first, &mut sums);
-                let mut at = block;
-                while at + c < len {
-                    let x = [lanes(n0, at), lanes(n1, at), lanes(n2, at), lanes(n3, at)];
-                    let done = slide.column::<true, true>(x, &mut sums);
-                    put(s, done[0], y0, at, add);
-                    if ROWS == 2 {
-                        put(s, done[1], y1, at, add);
-                    }
-                    at += c;
-                }
+            if cols.start > 0 {
+                let at = (cols.start - 1) * c + block;
+                let x = [lanes(x0, at), lanes(x1, at), lanes(x2, at), lanes(x3, at)];
+                slide.column::<false, false, true>(x, &mut sums);
+            }
+            let at = cols.start * c + block;
+            let x = [lanes(x0, at), lanes(x1, at), lanes(x2, at), lanes(x3, at)];
+            slide.column::<false, true, true>(x, &mut sums);
+            let mut at = block;
+            while at < len {
                 let x = [lanes(n0, at), lanes(n1, at), lanes(n2, at), lanes(n3, at)];
-                let done = slide.column::<true, false>(x, &mut sums);
+                let done = slide.column::<true, true, true>(x, &mut sums);
                 put(s, done[0], y0, at, add);
                 if ROWS == 2 {
                     put(s, done[1], y1, at, add);
                 }
+                at += c;
             }
-            put(s, sums[0][0], last0, block, add);
+            let mut done = [sums[0][0], sums[1][0]];
+            if cols.end < w {
+                let at = cols.end * c + block;
+                let x = [lanes(x0, at), lanes(x1, at), lanes(x2, at), lanes(x3, at)];
+                done = slide.column::<true, false, false>(x, &mut sums);
+            }
+            put(s, done[0], last0, block, add);
             if ROWS == 2 {
-                put(s, sums[1][0], last1, block, add);
+                put(s, done[1], last1, block, add);
             }
             block += LANES;
         }
@@ -431,10 +458,10 @@ struct Slide<S: Simd, const ROWS: usize, const FIRST: usize, const LAST: usize> 
 }
 
 impl<S: Simd, const ROWS: usize, const FIRST: usize, const LAST: usize> Slide<S, ROWS, FIRST, LAST> {
-    /// One more input column: the right taps of the output before it (if there is one: `PREVIOUS`), which is
-    /// then done and returned; the centre taps of the output at it; the left taps of the one after it (`NEXT`).
+    /// One more input column: the right taps of the output before it (`PREVIOUS`), which is then done and
+    /// returned; the centre taps of the output at it (`AT`); the left taps of the one after it (`NEXT`).
     #[inline(always)]
-    fn column<const PREVIOUS: bool, const NEXT: bool>(
+    fn column<const PREVIOUS: bool, const AT: bool, const NEXT: bool>(
         &self,
         x: [&[f32; LANES]; 4],
         sums: &mut [[S::V; 2]; 2],
@@ -454,11 +481,9 @@ impl<S: Simd, const ROWS: usize, const FIRST: usize, const LAST: usize> Slide<S,
                         if PREVIOUS {
                             done[i] = s.mul_add(x, self.taps[tap + 2], done[i]);
                         }
-                        centre[i] = if starts && !PREVIOUS {
-                            s.mul(x, self.taps[tap + 1])
-                        } else {
-                            s.mul_add(x, self.taps[tap + 1], centre[i])
-                        };
+                        if AT {
+                            centre[i] = s.mul_add(x, self.taps[tap + 1], centre[i]);
+                        }
                         if NEXT {
                             next[i] = if starts {
                                 s.mul(x, self.taps[tap])
@@ -507,96 +532,173 @@ fn neighbours(at: usize, size: usize) -> Range<usize> {
     usize::from(at == 0)..if at + 1 == size { 2 } else { 3 }
 }
 
-/// Adds to `dw` the products of one row of dy with the rows of x around it.
+/// Adds to `dw` the products of one or two rows of dy with the rows of x around them.
 #[inline(always)]
-fn correlate_row<S: Simd>(s: S, shape: Shape, row: usize, x_image: &[f32], dy: &[f32], dw: &mut [f32]) {
+fn correlate_pair<S: Simd>(
+    s: S,
+    shape: Shape,
+    rows: Range<usize>,
+    x_image: &[f32],
+    dy_image: &[f32],
+    dw: &mut [f32],
+) {
     let Shape { h, w, c, .. } = shape;
-    let row_len = w * c;
-    assert_eq!(x_image.len(), h * row_len, "x of one image of {shape}");
-    assert_eq!(dy.len(), row_len, "dy of one row of {shape}");
-    assert_eq!(dw.len(), 9 * c, "dw of {shape}");
-    // As in `convolve_rows`, rows outside of the image are never read.
-    let around = [
-        image_row(shape, x_image, row),
-        image_row(shape, x_image, row + 1),
-        image_row(shape, x_image, row + 2),
-    ];
-    match (row == 0, row + 1 == h) {
-        (false, false) => correlate_blocks::<S, 0, 3>(s, w, c, around, dy, dw),
-        (true, false) => correlate_blocks::<S, 1, 3>(s, w, c, around, dy, dw),
-        (false, true) => correlate_blocks::<S, 0, 2>(s, w, c, around, dy, dw),
-        (true, true) => correlate_blocks::<S, 1, 2>(s, w, c, around, dy, dw),
+    let row = rows.start;
+    let x = image_rows(shape, x_image, row);
+    let [_, dy0, dy1, _] = image_rows(shape, dy_image, row);
+    let strips = strips(shape);
+    for strip in 0..strips {
+        let cols = part_range(w, strips, strip);
+        let pair = Correlation { w, c, cols, x, dy: [dy0, dy1] };
+        match (rows.len() == 2, row == 0, rows.end == h) {
+            (true, false, false) => pair.run::<S, 2, 0, 4>(s, dw),
+            (true, true, false) => pair.run::<S, 2, 1, 4>(s, dw),
+            (true, false, true) => pair.run::<S, 2, 0, 3>(s, dw),
+            (true, true, true) => pair.run::<S, 2, 1, 3>(s, dw),
+            (false, false, false) => pair.run::<S, 1, 0, 3>(s, dw),
+            (false, true, false) => pair.run::<S, 1, 1, 3>(s, dw),
+            (false, false, true) => pair.run::<S, 1, 0, 2>(s, dw),
+            (false, true, true) => pair.run::<S, 1, 1, 2>(s, dw),
+        }
     }
     if c % LANES != 0 {
-        let first = c / LANES * LANES;
-        for (i, x) in
-            around.into_iter().enumerate().take(neighbours(row, h).end).skip(neighbours(row, h).start)
-        {
-            for (j, dw) in dw[3 * i * c..][..3 * c].chunks_exact_mut(c).enumerate() {
-                let dw = &mut dw[first..];
-                let mut sum = s.load_tail(dw);
-                for col in 0..w {
-                    if neighbours(col, w).contains(&j) {
-                        let x = s.load_tail(&x[(col + j - 1) * c..][first..c]);
-                        sum = s.mul_add(x, s.load_tail(&dy[col * c..][first..c]), sum);
-                    }
-                }
-                s.store_tail(sum, dw);
-            }
+        for row in rows {
+            correlate_row_tail(s, shape, row, x_image, &dy_image[row * w * c..][..w * c], dw);
         }
     }
 }
 
-/// All whole blocks of channels of [`correlate_row`]; of the three rows of x `FIRST..LAST` exist.
+/// The channels left over from eight, of one row of dy.
 #[inline(always)]
-fn correlate_blocks<S: Simd, const FIRST: usize, const LAST: usize>(
-    s: S,
+fn correlate_row_tail<S: Simd>(s: S, shape: Shape, row: usize, x_image: &[f32], dy: &[f32], dw: &mut [f32]) {
+    let Shape { h, w, c, .. } = shape;
+    let first = c / LANES * LANES;
+    for i in neighbours(row, h) {
+        let x = &x_image[(row + i - 1) * w * c..][..w * c];
+        for j in 0..3 {
+            let dw = &mut dw[(3 * i + j) * c..][first..c];
+            let mut sum = s.load_tail(dw);
+            for col in (0..w).filter(|&col| neighbours(col, w).contains(&j)) {
+                let x = s.load_tail(&x[(col + j - 1) * c..][first..c]);
+                sum = s.mul_add(x, s.load_tail(&dy[col * c..][first..c]), sum);
+            }
+            s.store_tail(sum, dw);
+        }
+    }
+}
+
+/// Some columns of one or two rows of dy with the four rows of x around them.
+struct Correlation<'a> {
     w: usize,
     c: usize,
-    [x0, x1, x2]: [&[f32]; 3],
-    dy: &[f32],
-    dw: &mut [f32],
-) {
-    // x from the second column on beside dy from the third on, as in `Pair::run`.
-    let len = w.saturating_sub(2) * c;
-    let next = w.min(2) * c;
-    let (n0, n1, n2, dn) =
-        (&x0[next - c..][..len], &x1[next - c..][..len], &x2[next - c..][..len], &dy[next..][..len]);
-    let last = (w - 1) * c;
-    let mut taps = slots(dw, c);
-    let mut block = 0;
-    while block + LANES <= c {
-        let mut sums = [s.zero(); 9];
-        for (t, (sum, tap)) in sums.iter_mut().zip(&taps).enumerate() {
-            if FIRST <= t / 3 && t / 3 < LAST {
-                *sum = s.load(lanes(tap, block));
+    cols: Range<usize>,
+    x: [&'a [f32]; 4],
+    dy: [&'a [f32]; 2],
+}
+
+impl Correlation<'_> {
+    /// All whole blocks of channels of `ROWS` rows of dy; of the four rows of x `FIRST..LAST` exist.
+    #[inline(always)]
+    fn run<S: Simd, const ROWS: usize, const FIRST: usize, const LAST: usize>(self, s: S, dw: &mut [f32]) {
+        let Self { w, c, cols, x: [x0, x1, x2, x3], dy: [dy0, dy1] } = self;
+        // x from the second column of the strip on beside dy from the third on, as in `Pair::run`.
+        let len = cols.len().saturating_sub(2) * c;
+        let from = if len > 0 { cols.start + 1 } else { 0 } * c;
+        let (n0, n1, n2, n3) =
+            (&x0[from..][..len], &x1[from..][..len], &x2[from..][..len], &x3[from..][..len]);
+        let from = if len > 0 { cols.start + 2 } else { 0 } * c;
+        let (d0, d1) = (&dy0[from..][..len], &dy1[from..][..len]);
+        let mut slots = slots(dw, c);
+        let mut block = 0;
+        while block + LANES <= c {
+            let mut sums = [s.zero(); 9];
+            for (sum, slot) in sums.iter_mut().zip(&slots) {
+                *sum = s.load(lanes(slot, block));
+            }
+            let mut sums = Sums::<S, ROWS, FIRST, LAST> { s, sums };
+            // dy at the columns before, at and after that of x.
+            let at = cols.start * c + block;
+            let mut d =
+                [[s.zero(), s.zero(), s.load(lanes(dy0, at))], [s.zero(), s.zero(), s.load(lanes(dy1, at))]];
+            if cols.start > 0 {
+                let at = at - c;
+                let x = [lanes(x0, at), lanes(x1, at), lanes(x2, at), lanes(x3, at)];
+                sums.column::<false, false, true>(x, d);
+            }
+            let x = [lanes(x0, at), lanes(x1, at), lanes(x2, at), lanes(x3, at)];
+            if cols.len() == 1 {
+                d = [[s.zero(), d[0][2], s.zero()], [s.zero(), d[1][2], s.zero()]];
+                sums.column::<false, true, false>(x, d);
+            } else {
+                d = [
+                    [s.zero(), d[0][2], s.load(lanes(dy0, at + c))],
+                    [s.zero(), d[1][2], s.load(lanes(dy1, at + c))],
+                ];
+                sums.column::<false, true, true>(x, d);
+                let mut at = block;
+                while at < len {
+                    d = [
+                        [d[0][1], d[0][2], s.load(lanes(d0, at))],
+                        [d[1][1], d[1][2], s.load(lanes(d1, at))],
+                    ];
+                    let x = [lanes(n0, at), lanes(n1, at), lanes(n2, at), lanes(n3, at)];
+                    sums.column::<true, true, true>(x, d);
+                    at += c;
+                }
+                d = [[d[0][1], d[0][2], s.zero()], [d[1][1], d[1][2], s.zero()]];
+                let at = (cols.end - 1) * c + block;
+                let x = [lanes(x0, at), lanes(x1, at), lanes(x2, at), lanes(x3, at)];
+                sums.column::<true, true, false>(x, d);
+            }
+            if cols.end < w {
+                d = [[d[0][1], s.zero(), s.zero()], [d[1][1], s.zero(), s.zero()]];
+                let at = cols.end * c + block;
+                let x = [lanes(x0, at), lanes(x1, at), lanes(x2, at), lanes(x3, at)];
+                sums.column::<true, false, false>(x, d);
+            }
+            for (sum, slot) in sums.sums.into_iter().zip(&mut slots) {
+                put(s, sum, slot, block, false);
+            }
+            block += LANES;
+        }
+    }
+}
+
+/// The nine sums of the weights' gradient while x slides by.
+struct Sums<S: Simd, const ROWS: usize, const FIRST: usize, const LAST: usize> {
+    s: S,
+    sums: [S::V; 9],
+}
+
+impl<S: Simd, const ROWS: usize, const FIRST: usize, const LAST: usize> Sums<S, ROWS, FIRST, LAST> {
+    /// One more column of x: the right neighbour of the dy before it (`PREVIOUS`), the centre of the dy at it
+    /// (`AT`), the left neighbour of the dy after it (`NEXT`).
+    #[inline(always)]
+    fn column<const PREVIOUS: bool, const AT: bool, const NEXT: bool>(
+        &mut self,
+        x: [&[f32; LANES]; 4],
+        d: [[S::V; 3]; 2],
+    ) {
+        let s = self.s;
+        for (k, x) in x.into_iter().enumerate() {
+            if FIRST <= k && k < LAST {
+                let x = s.load(x);
+                for i in 0..ROWS {
+                    if i <= k && k < i + 3 {
+                        let tap = 3 * (k - i);
+                        if NEXT {
+                            self.sums[tap] = s.mul_add(x, d[i][2], self.sums[tap]);
+                        }
+                        if AT {
+                            self.sums[tap + 1] = s.mul_add(x, d[i][1], self.sums[tap + 1]);
+                        }
+                        if PREVIOUS {
+                            self.sums[tap + 2] = s.mul_add(x, d[i][0], self.sums[tap + 2]);
+                        }
+                    }
+                }
             }
         }
-        let first = [lanes(x0, block), lanes(x1, block), lanes(x2, block)];
-        // dy at the columns before, at and after that of x.
-        let mut d = [s.zero(), s.load(lanes(dy, block)), s.zero()];
-        if w == 1 {
-            correlate::<S, FIRST, LAST, false, false>(s, first, d, &mut sums);
-        } else {
-            d[2] = s.load(lanes(&dy[c..], block));
-            correlate::<S, FIRST, LAST, false, true>(s, first, d, &mut sums);
-            let mut at = block;
-            while at < len {
-                d = [d[1], d[2], s.load(lanes(dn, at))];
-                let x = [lanes(n0, at), lanes(n1, at), lanes(n2, at)];
-                correlate::<S, FIRST, LAST, true, true>(s, x, d, &mut sums);
-                at += c;
-            }
-            d = [d[1], d[2], s.zero()];
-            let x = [lanes(x0, last + block), lanes(x1, last + block), lanes(x2, last + block)];
-            correlate::<S, FIRST, LAST, true, false>(s, x, d, &mut sums);
-        }
-        for (t, (sum, tap)) in sums.into_iter().zip(&mut taps).enumerate() {
-            if FIRST <= t / 3 && t / 3 < LAST {
-                put(s, sum, tap, block, false);
-            }
-        }
-        block += LANES;
     }
 }
 
@@ -614,24 +716,140 @@ fn slots(dw: &mut [f32], c: usize) -> [&mut [f32]; 9] {
     [d0, d1, d2, d3, d4, d5, d6, d7, &mut rest[..c]]
 }
 
-/// One column of x: it is the right neighbour of the dy before it (`PREVIOUS`), the centre of the dy at it, the
-/// left neighbour of the dy after it (`NEXT`).
-#[inline(always)]
-fn correlate<S: Simd, const FIRST: usize, const LAST: usize, const PREVIOUS: bool, const NEXT: bool>(
-    s: S,
-    x: [&[f32; LANES]; 3],
-    d: [S::V; 3],
-    sums: &mut [S::V; 9],
-) {
-    for (i, x) in x.into_iter().enumerate() {
-        if FIRST <= i && i < LAST {
-            let x = s.load(x);
-            if NEXT {
-                sums[3 * i] = s.mul_add(x, d[2], sums[3 * i]);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Several strips, an odd row, tail channels; narrow and flat maps.
+    const SHAPES: [Shape; 6] = [
+        Shape::new(1, 5, 35, 37),
+        Shape::new(2, 7, 6, 256),
+        Shape::new(3, 1, 9, 8),
+        Shape::new(1, 9, 1, 16),
+        Shape::new(1, 1, 1, 8),
+        Shape::new(1, 2, 2, 11),
+    ];
+
+    /// Distinct and exact in f32.
+    fn numbered(shape: Shape) -> Vec<f32> {
+        (0..shape.len()).map(|i| (i + 1) as f32).collect()
+    }
+
+    fn at(Shape { h, w, c, .. }: Shape, image: usize, row: usize, col: usize) -> Range<usize> {
+        let pixel = (image * h + row) * w + col;
+        pixel * c..(pixel + 1) * c
+    }
+
+    fn pixels(Shape { n, h, w, .. }: Shape) -> impl Iterator<Item = (usize, usize, usize)> {
+        (0..n * h * w).map(move |p| (p / (h * w), p / w % h, p % w))
+    }
+
+    #[test]
+    fn one_tap_shifts_and_the_gradient_shifts_back() {
+        for isa in Isa::available() {
+            for (shape, tap) in SHAPES.iter().flat_map(|&s| (0..9).map(move |t| (s, t))) {
+                let x = numbered(shape);
+                let mut w = vec![0.0; 9 * shape.c];
+                w[tap * shape.c..][..shape.c].fill(1.0);
+                let mut y = vec![f32::NAN; shape.len()];
+                f32::dwconv_forward(isa, shape, &x, &w, &mut y);
+                let (mut dx, mut dw) = (vec![f32::NAN; shape.len()], vec![f32::NAN; w.len()]);
+                let mut scratch = vec![f32::NAN; f32::dwconv_backward_scratch(shape)];
+                let args = ConvBackward {
+                    x: &vec![0.0; shape.len()],
+                    w: &w,
+                    dy: &x,
+                    dx: Some(Grad::set(&mut dx)),
+                    dw: Grad::set(&mut dw),
+                    scratch: &mut scratch,
+                };
+                f32::dwconv_backward(isa, shape, args);
+                let beside = |(image, row, col): (usize, usize, usize), i: usize, j: usize| {
+                    let inside = (1..=shape.h).contains(&(row + i)) && (1..=shape.w).contains(&(col + j));
+                    let from = inside.then(|| at(shape, image, row + i - 1, col + j - 1));
+                    from.map_or(vec![0.0; shape.c], |from| x[from].to_vec())
+                };
+                let (i, j) = (tap / 3, tap % 3);
+                for p in pixels(shape) {
+                    let here = at(shape, p.0, p.1, p.2);
+                    assert_eq!(y[here.clone()], beside(p, i, j), "y {shape} tap {tap} {p:?} {isa:?}");
+                    assert_eq!(dx[here], beside(p, 2 - i, 2 - j), "dx {shape} tap {tap} {p:?} {isa:?}");
+                }
+                assert!(dw.iter().all(|&d| d == 0.0), "dw of x = 0");
             }
-            sums[3 * i + 1] = s.mul_add(x, d[1], sums[3 * i + 1]);
-            if PREVIOUS {
-                sums[3 * i + 2] = s.mul_add(x, d[0], sums[3 * i + 2]);
+        }
+    }
+
+    /// With ones everywhere y and dx count the neighbours inside the map, and tap (i, j) of dw the pixels that
+    /// have a neighbour there.
+    #[test]
+    fn ones_count_neighbours() {
+        for isa in Isa::available() {
+            for shape in SHAPES {
+                let (x, w) = (vec![1.0; shape.len()], vec![1.0; 9 * shape.c]);
+                let mut y = vec![f32::NAN; shape.len()];
+                f32::dwconv_forward(isa, shape, &x, &w, &mut y);
+                let (mut dx, mut dw) = (vec![1000.0; shape.len()], vec![2000.0; w.len()]);
+                let mut scratch = vec![f32::NAN; f32::dwconv_backward_scratch(shape)];
+                let args = ConvBackward {
+                    x: &x,
+                    w: &w,
+                    dy: &x,
+                    dx: Some(Grad::add(&mut dx)),
+                    dw: Grad::add(&mut dw),
+                    scratch: &mut scratch,
+                };
+                f32::dwconv_backward(isa, shape, args);
+                let along = |at: usize, size: usize| 3 - usize::from(at == 0) - usize::from(at + 1 == size);
+                for (image, row, col) in pixels(shape) {
+                    let count = (along(row, shape.h) * along(col, shape.w)) as f32;
+                    let here = at(shape, image, row, col);
+                    assert!(y[here.clone()].iter().all(|&y| y == count), "y {shape} {row} {col}");
+                    assert!(dx[here].iter().all(|&d| d == 1000.0 + count), "dx {shape} {row} {col}");
+                }
+                for (t, dw) in dw.chunks_exact(shape.c).enumerate() {
+                    let with = |tap: usize, size: usize| size - usize::from(tap != 1);
+                    let count = (shape.n * with(t / 3, shape.h) * with(t % 3, shape.w)) as f32;
+                    assert!(dw.iter().all(|&d| d == 2000.0 + count), "dw {shape} tap {t}");
+                }
+            }
+        }
+    }
+
+    /// The fused kernels ask for any rows: the bits must not depend on how rows are cut.
+    #[test]
+    fn any_cut_of_rows_gives_the_same_y_and_dx() {
+        let shape = Shape::new(1, 7, 9, 43);
+        let x: Vec<f32> = (0..shape.len()).map(|i| (i as f32).sin()).collect();
+        let w: Vec<f32> = (0..9 * shape.c).map(|i| (i as f32).cos()).collect();
+        let row_len = shape.w * shape.c;
+        for isa in Isa::available() {
+            let mut whole = vec![f32::NAN; shape.len()];
+            f32::dwconv_forward(isa, shape, &x, &w, &mut whole);
+            let (mut dx_whole, mut dw) = (vec![f32::NAN; shape.len()], vec![0.0; w.len()]);
+            let rows = 0..shape.h;
+            let (mode, y, dx) = (Mode::Set, &mut vec![f32::NAN; shape.len()], Some(&mut dx_whole[..]));
+            isa.run(Backward { shape, rows, x: &x, w: &w, dy: &x, dx, mode, dw: &mut dw });
+            for (a, b) in (0..shape.h).flat_map(|a| (a + 1..=shape.h).map(move |b| (a, b))) {
+                let cut = a * row_len..b * row_len;
+                isa.run(Forward { shape, rows: a..b, x: &x, w: &w, y: &mut y[cut.clone()] });
+                assert_eq!(y[cut.clone()], whole[cut.clone()], "rows {a}..{b} of y");
+                let dx = Some(&mut y[cut.clone()]);
+                isa.run(Backward { shape, rows: a..b, x: &x, w: &w, dy: &x, dx, mode, dw: &mut dw });
+                assert_eq!(y[cut.clone()], dx_whole[cut], "rows {a}..{b} of dx");
+            }
+        }
+    }
+
+    #[test]
+    fn partitions_cover_every_row_once() {
+        for n in [0, 1, 2, 3, 5, 15, 16, 17, 33] {
+            for (map, c) in [(1, 1), (3, 256), (7, 40), (48, 32), (97, 64)] {
+                let shape = Shape::new(n, map, map, c);
+                for partition in [Partition::for_rows(shape), Partition::for_sums(shape)] {
+                    let rows: Vec<_> = (0..partition.count).flat_map(|p| partition.rows(p)).collect();
+                    assert_eq!(rows, (0..n * map).collect::<Vec<_>>(), "{shape}");
+                }
             }
         }
     }
