@@ -109,8 +109,8 @@ fn occlude(canvas: &mut Canvas, rng: &mut Rng) {
 /// Focus, exposure and sensor noise.
 fn photograph(canvas: &mut Canvas, rng: &mut Rng) {
     canvas.blur(rng.range(0.0, 0.8));
-    let (contrast, brightness) = (rng.range(0.6, 1.15), rng.range(-0.1, 0.1));
-    let noise = rng.range(0.005, 0.05);
+    let (contrast, brightness) = (rng.range(0.7, 1.15), rng.range(-0.1, 0.1));
+    let noise = rng.range(0.005, 0.035);
     for pixel in &mut canvas.pixels {
         // The sum of four uniforms is near enough to normal, and cheaper by far; 0.577 is its deviation.
         let bits = rng.next_u64();

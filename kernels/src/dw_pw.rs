@@ -1,7 +1,14 @@
 //! Depthwise 3x3 followed by pointwise, fused: the depthwise result lives only in a strip of scratch and is
 //! computed again in the backward pass (9 multiply-adds an element against cout of the pointwise).
 
-use crate::{Conv, Grad, Isa};
+use crate::dwconv::{dw_image_backward, dw_rows_forward};
+use crate::gemm::outer::{Walk, product};
+use crate::gemm::pack::{pack, pack_flipped, packed_len};
+use crate::gemm::{for_chunks, worth_threads};
+use crate::pointwise::{OWNED_WEIGHTS, pointwise_owned_dw, pointwise_rows};
+use crate::reduce::{combine, parts};
+use crate::{Conv, Grad, Isa, Kernel, Mode, Shape, Simd};
+use std::ops::Range;
 
 /// Arguments of [`DwPwKernels::dw_pw_backward`].
 #[derive(Debug)]
@@ -45,12 +52,178 @@ pub trait DwPwKernels: Sized {
     fn dw_pw_backward(isa: Isa, conv: &Conv, args: DwPwBackward<'_, Self>);
 }
 
+/// Rows of a strip: its depthwise result is 12 KB where the channels allow it, so that the pointwise tiles read
+/// it from the first-level cache, and at least 72 pixels, so that each panel of weights serves twelve tiles.
+const fn strip_rows(conv: &Conv) -> usize {
+    let Shape { h, w, c, .. } = conv.x;
+    let (cached, wanted) = (3 * 1024 / (w * c), 72_usize.div_ceil(w));
+    let rows = if cached > wanted { cached } else { wanted };
+    if rows < h { rows } else { h }
+}
+
+/// Elements of a strip.
+pub(crate) const fn strip_len(conv: &Conv) -> usize {
+    strip_rows(conv) * conv.x.w * conv.x.c
+}
+
+/// Output rows `rows` of one image, strip by strip: `y_rows` is overwritten, `strip` holds [`strip_len`]
+/// elements of garbage, `packed` the pointwise weights.
+#[inline(always)]
+#[allow(clippy::too_many_arguments, reason = "the operands of two layers")]
+pub(crate) fn dw_pw_rows_forward<S: Simd>(
+    s: S,
+    conv: &Conv,
+    rows: Range<usize>,
+    x_image: &[f32],
+    wd: &[f32],
+    packed: &[f32],
+    y_rows: &mut [f32],
+    strip: &mut [f32],
+) {
+    let (Shape { w, c, .. }, cout) = (conv.x, conv.cout);
+    let step = strip_rows(conv);
+    for (first, y) in rows.clone().step_by(step).zip(y_rows.chunks_mut(step * w * cout)) {
+        let strip_rows = first..rows.end.min(first + step);
+        let z = &mut strip[..strip_rows.len() * w * c];
+        dw_rows_forward(s, conv.x, strip_rows, x_image, wd, z);
+        pointwise_rows(s, [c, cout], z, packed, y, Mode::Set);
+    }
+}
+
+/// What the backward pass of an image reads.
+#[derive(Clone, Copy)]
+pub(crate) struct Image<'a> {
+    pub(crate) x: &'a [f32],
+    pub(crate) wd: &'a [f32],
+    /// Pointwise weights, transposed and packed.
+    pub(crate) packed: &'a [f32],
+    pub(crate) dy: &'a [f32],
+}
+
+/// Where the backward pass of an image leaves its results.
+pub(crate) struct ImageGrads<'a> {
+    pub(crate) dx: Option<(&'a mut [f32], Mode)>,
+    /// Added to.
+    pub(crate) dwd: &'a mut [f32],
+    pub(crate) dwp: PointwiseGrad<'a>,
+    /// One image of garbage, for the gradient of the depthwise result.
+    pub(crate) dz: &'a mut [f32],
+}
+
+/// The gradient of the pointwise weights, or what is needed to compute it later.
+pub(crate) enum PointwiseGrad<'a> {
+    /// Added to, with a strip of garbage.
+    Sum { dwp: &'a mut [f32], strip: &'a mut [f32] },
+    /// Gets the depthwise result of the image.
+    Later { z: &'a mut [f32] },
+}
+
+/// All gradients of one image. Strip by strip, the depthwise result is computed again and meets dy, from which
+/// the gradient of that result is made in the same pass; then the depthwise gradients follow.
+#[inline(always)]
+pub(crate) fn dw_pw_image_backward<S: Simd>(s: S, conv: &Conv, image: Image<'_>, grads: ImageGrads<'_>) {
+    let (Shape { h, w, c, .. }, cout) = (conv.x, conv.cout);
+    let Image { x, wd, packed, dy } = image;
+    let ImageGrads { dx, dwd, mut dwp, dz } = grads;
+    let step = strip_rows(conv);
+    for first in (0..h).step_by(step) {
+        let rows = first..h.min(first + step);
+        let pixels = rows.len() * w;
+        let dy = &dy[first * w * cout..][..pixels * cout];
+        let at = first * w * c..(first * w + pixels) * c;
+        match &mut dwp {
+            PointwiseGrad::Sum { dwp, strip } => {
+                let z = &mut strip[..pixels * c];
+                dw_rows_forward(s, conv.x, rows, x, wd, z);
+                product(s, &Walk::run(pixels, c, cout), z, 0, dy, dwp, cout);
+            }
+            PointwiseGrad::Later { z } => dw_rows_forward(s, conv.x, rows, x, wd, &mut z[at.clone()]),
+        }
+        pointwise_rows(s, [cout, c], dy, packed, &mut dz[at], Mode::Set);
+    }
+    dw_image_backward(s, conv.x, x, wd, dz, dx, dwd);
+}
+
+struct Forward<'a> {
+    conv: &'a Conv,
+    rows: Range<usize>,
+    x: &'a [f32],
+    wd: &'a [f32],
+    packed: &'a [f32],
+    y: &'a mut [f32],
+    strip: &'a mut [f32],
+}
+
+impl Kernel for Forward<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { conv, rows, x, wd, packed, y, strip } = self;
+        dw_pw_rows_forward(s, conv, rows, x, wd, packed, y, strip);
+    }
+}
+
+struct Backward<'a> {
+    conv: &'a Conv,
+    image: Image<'a>,
+    grads: ImageGrads<'a>,
+}
+
+impl Kernel for Backward<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        dw_pw_image_backward(s, self.conv, self.image, self.grads);
+    }
+}
+
+/// Output rows a task of the forward pass: an image, or less where the batch is small.
+fn task_rows(conv: &Conv) -> usize {
+    let wanted = conv.x.h.div_ceil(8usize.div_ceil(conv.x.n));
+    (wanted..conv.x.h).find(|rows| conv.x.h.is_multiple_of(*rows)).unwrap_or(conv.x.h)
+}
+
+/// How the backward pass is cut; from the shape alone.
+struct Cut {
+    /// Images a part.
+    images: usize,
+    parts: usize,
+    parallel: bool,
+    /// The pointwise gradient is too large for a sum in every part: the depthwise result of the whole batch is
+    /// kept instead (1.2 MB at 6x6x256) and read by tasks that own rows of the gradient.
+    later: bool,
+}
+
+impl Cut {
+    fn new(conv: &Conv) -> Self {
+        let (n, weights) = (conv.x.n, conv.x.c * conv.cout);
+        let parallel = worth_threads(4 * conv.x.pixels() * weights);
+        let images = if parallel { n.div_ceil(parts(n)) } else { n };
+        Self { images, parts: n.div_ceil(images), parallel, later: parallel && weights > OWNED_WEIGHTS }
+    }
+
+    /// Elements of the sums of `weights` weights in scratch: none where one part adds to the result itself.
+    fn sums(&self, weights: usize) -> usize {
+        if self.parts == 1 { 0 } else { self.parts * weights }
+    }
+
+    /// Elements of scratch: packed weights, sums of dwp, sums of dwd, dz and strip of every part, z.
+    fn scratch(&self, conv: &Conv) -> [usize; 5] {
+        let (c, cout) = (conv.x.c, conv.cout);
+        let (dwp, z) = if self.later { (0, conv.x.len()) } else { (self.sums(c * cout), 0) };
+        let work = self.parts * (conv.x.image_len() + strip_len(conv));
+        [packed_len(cout, c), dwp, self.sums(9 * c), work, z]
+    }
+}
+
 impl DwPwKernels for f32 {
     fn dw_pw_forward_scratch(conv: &Conv) -> usize {
-        unimplemented!()
+        let tasks = conv.x.n * (conv.x.h / task_rows(conv));
+        packed_len(conv.x.c, conv.cout) + tasks * strip_len(conv)
     }
+
     fn dw_pw_backward_scratch(conv: &Conv) -> usize {
-        unimplemented!()
+        Cut::new(conv).scratch(conv).iter().sum()
     }
 
     fn dw_pw_forward(
@@ -62,9 +235,100 @@ impl DwPwKernels for f32 {
         y: &mut [Self],
         scratch: &mut [Self],
     ) {
-        unimplemented!()
+        let (c, cout) = (conv.x.c, conv.cout);
+        assert_eq!(conv.stride, 1, "dw_pw_forward: stride");
+        assert_eq!(x.len(), conv.x.len(), "dw_pw_forward: x");
+        assert_eq!(wd.len(), 9 * c, "dw_pw_forward: wd");
+        assert_eq!(wp.len(), c * cout, "dw_pw_forward: wp");
+        assert_eq!(y.len(), conv.y().len(), "dw_pw_forward: y");
+        let (packed, strips) = scratch.split_at_mut(packed_len(c, cout));
+        pack(c, cout, wp, packed);
+        let packed = &*packed;
+        let rows = task_rows(conv);
+        let blocks = conv.x.h / rows;
+        let parallel = worth_threads(2 * conv.x.len() * (9 + cout));
+        let buffers = [(y, rows * conv.x.w * cout), (strips, strip_len(conv))];
+        for_chunks(0..conv.x.n * blocks, parallel, buffers, &|i, [y, strip]| {
+            let first = i % blocks * rows;
+            let x = &x[i / blocks * conv.x.image_len()..][..conv.x.image_len()];
+            isa.run(Forward { conv, rows: first..first + rows, x, wd, packed, y, strip });
+        });
     }
+
     fn dw_pw_backward(isa: Isa, conv: &Conv, args: DwPwBackward<'_, Self>) {
-        unimplemented!()
+        let DwPwBackward { x, wd, wp, dy, mut dx, dwd, dwp, mut scratch } = args;
+        let (c, cout) = (conv.x.c, conv.cout);
+        assert_eq!(conv.stride, 1, "dw_pw_backward: stride");
+        assert_eq!(x.len(), conv.x.len(), "dw_pw_backward: x");
+        assert_eq!(wd.len(), 9 * c, "dw_pw_backward: wd");
+        assert_eq!(wp.len(), c * cout, "dw_pw_backward: wp");
+        assert_eq!(dy.len(), conv.y().len(), "dw_pw_backward: dy");
+        assert!(dx.as_ref().is_none_or(|dx| dx.to.len() == x.len()), "dw_pw_backward: dx");
+        assert_eq!(dwd.to.len(), wd.len(), "dw_pw_backward: dwd");
+        assert_eq!(dwp.to.len(), wp.len(), "dw_pw_backward: dwp");
+        let cut = Cut::new(conv);
+        let [packed, sums_p, sums_d, work, z] =
+            cut.scratch(conv).map(|len| scratch.split_off_mut(..len).expect("dw_pw_backward: scratch"));
+        pack_flipped(1, c, cout, wp, packed);
+        let packed = &*packed;
+
+        let direct = cut.parts == 1;
+        for (grad, direct) in [
+            (&mut *dwd.to, direct && dwd.mode == Mode::Set),
+            (&mut *dwp.to, (direct || cut.later) && dwp.mode == Mode::Set),
+        ] {
+            if direct {
+                grad.fill(0.0);
+            }
+        }
+        let part_p = if cut.later { 0 } else { wp.len() };
+        let (to_p, to_d) = match (direct, cut.later) {
+            (true, true) => (&mut [][..], &mut *dwd.to),
+            (true, false) => (&mut *dwp.to, &mut *dwd.to),
+            (false, _) => (&mut *sums_p, &mut *sums_d),
+        };
+        let dx_mode = dx.as_ref().map(|dx| dx.mode);
+        let (image_x, image_y) = (conv.x.image_len(), conv.y().image_len());
+        let (dx_to, dx_part): (&mut [f32], usize) = match &mut dx {
+            Some(dx) => (dx.to, cut.images * image_x),
+            None => (&mut [], 0),
+        };
+        let z_part = if cut.later { cut.images * image_x } else { 0 };
+        let buffers = [
+            (dx_to, dx_part),
+            (to_p, part_p),
+            (to_d, wd.len()),
+            (work, image_x + strip_len(conv)),
+            (&mut *z, z_part),
+        ];
+        for_chunks(0..cut.parts, cut.parallel, buffers, &|part, [dx, dwp, dwd, work, z]| {
+            if !direct {
+                dwp.fill(0.0);
+                dwd.fill(0.0);
+            }
+            let (dz, strip) = work.split_at_mut(image_x);
+            let first = part * cut.images;
+            for i in 0..cut.images.min(conv.x.n - first) {
+                let x = &x[(first + i) * image_x..][..image_x];
+                let dy = &dy[(first + i) * image_y..][..image_y];
+                let image = i * image_x..(i + 1) * image_x;
+                let dx = dx_mode.map(|mode| (&mut dx[image.clone()], mode));
+                let dwp = if cut.later {
+                    PointwiseGrad::Later { z: &mut z[image] }
+                } else {
+                    PointwiseGrad::Sum { dwp, strip }
+                };
+                let grads = ImageGrads { dx, dwd, dwp, dz };
+                isa.run(Backward { conv, image: Image { x, wd, packed, dy }, grads });
+            }
+        });
+        if cut.later {
+            pointwise_owned_dw(isa, conv, z, dy, dwp.to, cut.parallel);
+        } else if !direct {
+            combine(isa, sums_p, dwp.to, dwp.mode);
+        }
+        if !direct {
+            combine(isa, sums_d, dwd.to, dwd.mode);
+        }
     }
 }

@@ -440,13 +440,13 @@ impl Pair<'_> {
 /// Eight lanes of a row.
 #[inline(always)]
 fn lanes(row: &[f32], at: usize) -> &[f32; LANES] {
-    row[at..at + LANES].first_chunk().expect("eight lanes")
+    row[at..].first_chunk().expect("eight lanes")
 }
 
 /// Stores or adds eight lanes of a row.
 #[inline(always)]
 fn put<S: Simd>(s: S, v: S::V, row: &mut [f32], at: usize, add: bool) {
-    let to = row[at..at + LANES].first_chunk_mut().expect("eight lanes");
+    let to = row[at..].first_chunk_mut().expect("eight lanes");
     let v = if add { s.add(v, s.load(to)) } else { v };
     s.store(v, to);
 }
@@ -683,17 +683,17 @@ impl<S: Simd, const ROWS: usize, const FIRST: usize, const LAST: usize> Sums<S, 
         for (k, x) in x.into_iter().enumerate() {
             if FIRST <= k && k < LAST {
                 let x = s.load(x);
-                for i in 0..ROWS {
+                for (i, d) in d.iter().enumerate().take(ROWS) {
                     if i <= k && k < i + 3 {
                         let tap = 3 * (k - i);
                         if NEXT {
-                            self.sums[tap] = s.mul_add(x, d[i][2], self.sums[tap]);
+                            self.sums[tap] = s.mul_add(x, d[2], self.sums[tap]);
                         }
                         if AT {
-                            self.sums[tap + 1] = s.mul_add(x, d[i][1], self.sums[tap + 1]);
+                            self.sums[tap + 1] = s.mul_add(x, d[1], self.sums[tap + 1]);
                         }
                         if PREVIOUS {
-                            self.sums[tap + 2] = s.mul_add(x, d[i][0], self.sums[tap + 2]);
+                            self.sums[tap + 2] = s.mul_add(x, d[0], self.sums[tap + 2]);
                         }
                     }
                 }

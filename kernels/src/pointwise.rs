@@ -237,18 +237,34 @@ struct Cut {
     parallel: bool,
     /// Weight rows a task, where the gradient is too large for partial sums: each task then owns some rows
     /// and reads all images.
-    owned: Option<usize>,
+    owned: bool,
 }
 
 /// Weights above which partial sums of sixteen parts (over 1 MB) cost more than reading x and dy again.
-const LARGE: usize = 128 * 128;
+pub(crate) const OWNED_WEIGHTS: usize = 128 * 128;
 
 fn cut(conv: &Conv) -> Cut {
     let (n, weights) = (conv.x.n, conv.x.c * conv.cout);
     let parallel = worth_threads(4 * conv.y().pixels() * weights);
     let images = if parallel { n.div_ceil(parts(n)) } else { n };
-    let owned = (parallel && weights > LARGE).then_some(conv.x.c.div_ceil(8).next_multiple_of(8));
+    let owned = parallel && weights > OWNED_WEIGHTS;
     Cut { images, parts: n.div_ceil(images), parallel, owned }
+}
+
+/// Adds the gradient of large weights to `dw`: each task owns some rows and reads all images.
+pub(crate) fn pointwise_owned_dw(
+    isa: Isa,
+    conv: &Conv,
+    x: &[f32],
+    dy: &[f32],
+    dw: &mut [f32],
+    parallel: bool,
+) {
+    let rows = conv.x.c.div_ceil(8).next_multiple_of(8);
+    for_chunks(0..conv.x.c.div_ceil(rows), parallel, [(dw, rows * conv.cout)], &|i, [dw]| {
+        let dw = Some((i * rows, dw));
+        isa.run(Backward { conv: *conv, x, packed: &[], dy, dx: None, dw });
+    });
 }
 
 impl PointwiseKernels for f32 {
@@ -258,7 +274,7 @@ impl PointwiseKernels for f32 {
 
     fn pointwise_backward_scratch(conv: &Conv) -> usize {
         let cut = cut(conv);
-        let partial = if cut.parts > 1 && cut.owned.is_none() { cut.parts } else { 0 };
+        let partial = if cut.parts > 1 && !cut.owned { cut.parts } else { 0 };
         packed_len(conv.cout, conv.x.c) + partial * conv.x.c * conv.cout
     }
 
@@ -299,11 +315,11 @@ impl PointwiseKernels for f32 {
         }
         let packed = &*packed;
         let Cut { images, parts, parallel, owned } = cut(conv);
-        let direct = parts == 1 || owned.is_some();
+        let direct = parts == 1 || owned;
         if direct && dw.mode == Mode::Set {
             dw.to.fill(0.0);
         }
-        let part_weights = if owned.is_some() { 0 } else { w.len() };
+        let part_weights = if owned { 0 } else { w.len() };
 
         let dx_mode = dx.as_ref().map(|dx| dx.mode);
         let dx_to: &mut [f32] = match &mut dx {
@@ -313,9 +329,9 @@ impl PointwiseKernels for f32 {
         let (x_part, dy_part) = (images * conv.x.image_len(), images * out.image_len());
         let dx_part = if dx_mode.is_some() { x_part } else { 0 };
         let sums: &mut [f32] = match (owned, direct) {
-            (Some(_), _) => &mut [],
-            (None, true) => dw.to,
-            (None, false) => &mut partial[..parts * w.len()],
+            (true, _) => &mut [],
+            (false, true) => dw.to,
+            (false, false) => &mut partial[..parts * w.len()],
         };
         for_chunks(0..parts, parallel, [(dx_to, dx_part), (sums, part_weights)], &|i, [dx, dw]| {
             let n = images.min(conv.x.n - i * images);
@@ -329,14 +345,11 @@ impl PointwiseKernels for f32 {
                 packed,
                 dy: &dy[i * dy_part..][..conv.y().len()],
                 dx: dx_mode.map(|mode| (dx, mode)),
-                dw: owned.is_none().then_some((0, dw)),
+                dw: (!owned).then_some((0, dw)),
             });
         });
-        if let Some(rows) = owned {
-            for_chunks(0..cin.div_ceil(rows), parallel, [(dw.to, rows * cout)], &|i, [dw]| {
-                let dw = Some((i * rows, dw));
-                isa.run(Backward { conv: *conv, x, packed, dy, dx: None, dw });
-            });
+        if owned {
+            pointwise_owned_dw(isa, conv, x, dy, dw.to, parallel);
         } else if !direct {
             combine(isa, &partial[..parts * w.len()], dw.to, dw.mode);
         }

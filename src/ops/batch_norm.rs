@@ -84,7 +84,7 @@ impl<T: Element> Run<T> for BatchNorm {
             io.aux[..c].copy_from_slice(mean);
             io.aux[c..].copy_from_slice(var);
         }
-        T::batch_norm_apply(io.isa, &self.0, io.x[0], io.w[0], io.w[1], io.aux, io.y);
+        T::batch_norm_apply(io.isa, &self.0, io.x[0], io.w[0], io.w[1], io.aux, io.y, io.scratch);
     }
 
     fn backward(&self, io: Backward<'_, T>) {

@@ -73,7 +73,7 @@ impl Expression {
             },
             _ => Self::default(),
         };
-        let strength = rng.range(0.7, 1.1);
+        let strength = rng.range(0.85, 1.2);
         let mut vary = |value: f32, spread: f32| value * strength * rng.range(0.85, 1.15) + spread * rng.normal();
         Self {
             brow_inner: vary(peak.brow_inner, 0.015),

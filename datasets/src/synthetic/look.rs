@@ -249,7 +249,7 @@ impl Look {
         }
         let line: [Point; 9] = self.curve(|s| [s * half, 0.5 * (top(s) + bottom(s))]);
         if open <= 0.03 {
-            let weight = 0.028 * self.scale;
+            let weight = 0.033 * self.scale;
             canvas.stroke(&line, (weight, weight), self.tone(0.0, y, 0.25), 0.9);
         }
         for corner in [line[0], line[8]] {

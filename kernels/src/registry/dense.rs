@@ -234,7 +234,7 @@ fn network(layer: Layer) -> Vec<Conv> {
 
 pub(super) fn cases(shapes: Shapes) -> Vec<Box<dyn Case>> {
     let mut all: Vec<Box<dyn Case>> = Vec::new();
-    for layer in [Layer::Pointwise, Layer::Conv3x3] {
+    for layer in [Layer::Pointwise, Layer::Conv3x3, Layer::DwPw] {
         let convs = match shapes {
             Shapes::Remainders => remainders(layer),
             Shapes::Network => network(layer),
