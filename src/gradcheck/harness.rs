@@ -19,7 +19,7 @@ pub(super) struct Harness<T> {
     params: Params<T>,
     inputs: Vec<Var>,
     pub(super) shape: String,
-    pub(super) macs_per_output: f64,
+    pub(super) roundings: f64,
 }
 
 impl<T: Real> Harness<T> {
@@ -51,8 +51,8 @@ impl<T: Real> Harness<T> {
         for (labels, classes) in &checked.labels {
             plan.set_labels(*labels, classes);
         }
-        let macs_per_output = plan.macs_per_output();
-        Ok(Self { plan, params: params.cast(), inputs: checked.inputs, shape, macs_per_output })
+        let roundings = plan.roundings();
+        Ok(Self { plan, params: params.cast(), inputs: checked.inputs, shape, roundings })
     }
 
     pub(super) fn differentiate(&mut self) {

@@ -124,14 +124,12 @@ fn nan_max(a: f64, b: f64) -> f64 {
     if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
 }
 
-/// Bound on |f32 - f64| relative to a tensor's largest gradient after `macs` multiply-adds an output on the way:
-/// rounding errors of k operations grow like lambda * sqrt(k) * eps with high probability (Higham and Mary 2019,
-/// theorem 2.4; lambda = 8 makes a violation by chance less likely than 1e-13), times `CONDITION` for
-/// cancellation between terms that are larger than their sum.
-pub fn f32_tolerance(macs_per_output: f64) -> f64 {
+/// Bound on |f32 - f64| relative to a tensor's largest gradient after [`Plan::roundings`](crate::Plan::roundings):
+/// errors of k roundings grow like lambda * sqrt(k) * u with high probability (Higham and Mary 2019, theorem 2.4);
+/// lambda = 8 makes a violation by chance less likely than 1e-13.
+pub fn f32_tolerance(roundings: f64) -> f64 {
     const LAMBDA: f64 = 8.0;
-    const CONDITION: f64 = 8.0;
-    LAMBDA * CONDITION * macs_per_output.max(1.0).sqrt() * f64::from(f32::EPSILON) / 2.0
+    LAMBDA * roundings.max(1.0).sqrt() * f64::from(f32::EPSILON) / 2.0
 }
 
 /// Records `build`, computes its gradients in f64 and f32, and checks both.
@@ -145,7 +143,7 @@ pub fn check(options: &Options, phase: Phase, build: &dyn Fn(&mut Graph) -> Chec
     narrow.differentiate();
     let narrow_rows =
         (0..wide.tensors()).map(|t| (wide.name(t), distance(wide.gradient(t), narrow.gradient(t))));
-    let narrow = Check { rows: narrow_rows.collect(), tolerance: f32_tolerance(wide.macs_per_output) };
+    let narrow = Check { rows: narrow_rows.collect(), tolerance: f32_tolerance(wide.roundings) };
 
     let mut rows: Vec<(String, f64)> = Vec::new();
     for probe in Probe::draw(&wide, options.probes, &mut Rng::stream(&[options.seed, 2])) {
