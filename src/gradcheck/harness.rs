@@ -8,10 +8,14 @@ use crate::params::Params;
 use crate::plan::Plan;
 use moue_datasets::Rng;
 
-/// Differences are tried with these steps, and the best agreement counts: a step that straddles a kink (of a ReLU
-/// or a maximum) is wrong by the jump, a smaller one does not reach it, while a wrong gradient is wrong at every
-/// step. The truncation error is of the order of the step squared, the rounding error of 1e-16 over the step.
+/// Steps of the differences; they are tried in turn, and the best agreement counts: a step that straddles a kink (of
+/// a ReLU or a maximum) is wrong by the jump, a smaller one does not reach it, while a wrong gradient is wrong at
+/// every step. The truncation error is of the order of the step squared, the rounding error of 1e-16 over the step.
 const STEPS: [f64; 4] = [1e-5, 1e-6, 1e-4, 1e-7];
+
+/// Steps when a whole block moves. A batch of two has 600,000 ReLU arguments, so that a step of 1e-5 takes a handful
+/// over their kinks, each wrong by one part in the square root of their number; 1e-8 reaches hardly any.
+const BLOCK_STEPS: [f64; 3] = [1e-7, 1e-8, 3e-9];
 
 /// A graph under check in one number type, with its inputs, parameters and projection.
 pub(super) struct Harness<T> {
@@ -99,6 +103,7 @@ pub(super) struct Probe {
     analytic: f64,
     /// Smallest magnitude that an error is relative to.
     floor: f64,
+    steps: &'static [f64],
 }
 
 impl Probe {
@@ -123,6 +128,7 @@ impl Probe {
             analytic: gradient[i],
             // Gradients that are exactly zero leave only the rounding of the difference itself.
             floor: if largest > 1e-12 { 1e-3 * largest } else { 1.0 },
+            steps: &STEPS,
         };
         picks.into_iter().map(probe).collect()
     }
@@ -133,7 +139,13 @@ impl Probe {
             let name = harness.name(t);
             let block = name.split('.').next().unwrap_or(&name);
             if probes.last().is_none_or(|p| p.name != block) {
-                probes.push(Self { name: block.to_owned(), moves: Vec::new(), analytic: 0.0, floor: 0.0 });
+                probes.push(Self {
+                    name: block.to_owned(),
+                    moves: Vec::new(),
+                    analytic: 0.0,
+                    floor: 0.0,
+                    steps: &BLOCK_STEPS,
+                });
             }
             let Some(probe) = probes.last_mut() else { continue };
             for (i, g) in harness.gradient(t).iter().enumerate() {
@@ -156,7 +168,7 @@ impl Harness<f64> {
     pub(super) fn disagreement(&mut self, probe: &Probe, tolerance: f64) -> f64 {
         let start: Vec<f64> = probe.moves.iter().map(|&(t, i, _)| *self.element(t, i)).collect();
         let mut best = f64::INFINITY;
-        for step in STEPS {
+        for &step in probe.steps {
             let [up, down] = [step, -step].map(|step| {
                 for (&(t, i, toward), x) in probe.moves.iter().zip(&start) {
                     *self.element(t, i) = x + step * toward;
