@@ -2,7 +2,7 @@
 //! computed again in the backward pass (9 multiply-adds an element against cout of the pointwise).
 
 use crate::dwconv::{dw_image_backward, dw_rows_forward};
-use crate::gemm::outer::{Walk, product};
+use crate::gemm::outer::run_product;
 use crate::gemm::pack::{pack, pack_flipped, packed_len};
 use crate::gemm::{for_chunks, worth_threads};
 use crate::pointwise::{OWNED_WEIGHTS, pointwise_owned_dw, pointwise_rows};
@@ -138,7 +138,7 @@ pub(crate) fn dw_pw_image_backward<S: Simd>(s: S, conv: &Conv, image: Image<'_>,
         };
         dw_rows_forward(s, conv.x, rows, x, wd, z);
         if let PointwiseGrad::Sum { dwp, strip } = &mut dwp {
-            product(s, &Walk::run(pixels, c, cout), &strip[..pixels * c], 0, dy, dwp, cout);
+            run_product(s, [&strip[..pixels * c], dy], c, 0, dwp, cout);
         }
         pointwise_rows(s, [cout, c], dy, packed, &mut dz[at], Mode::Set);
     }
