@@ -1,5 +1,5 @@
 //! What several tests start from: a model recorded, compiled and given faces.
-#![allow(dead_code, reason = "each test uses a part")]
+#![allow(dead_code, unreachable_pub, reason = "each test is a crate that uses a part")]
 
 use moue::nn::{CbamPosition, Loss, Model, Network};
 use moue::ops::Real;
