@@ -199,7 +199,11 @@ fn remainders(layer: Layer) -> Vec<Conv> {
             all.push(conv([3, 12, 12, 130], 255, 1));
             all.push(conv([3, 12, 12, 130], 255, 2));
         }
-        Layer::Conv3x3 => all.push(conv([5, 24, 25, 1], 33, 1)),
+        Layer::Conv3x3 => {
+            all.push(conv([5, 24, 25, 1], 33, 1));
+            // Several parts with several slices of the weights each.
+            all.push(conv([6, 5, 7, 70], 66, 1));
+        }
         Layer::DwPw => all.push(conv([3, 12, 12, 130], 255, 1)),
     }
     all
