@@ -51,6 +51,12 @@ pub enum Error {
     /// An option or its value makes no sense.
     #[error("{0}")]
     Usage(String),
+    /// Gradients that a check found wrong.
+    #[error("{failed} gradient checks failed")]
+    Gradients {
+        /// How many checks.
+        failed: usize,
+    },
     /// The loss or a gradient stopped being a number.
     #[error("{0}")]
     NotFinite(String),

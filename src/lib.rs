@@ -20,6 +20,7 @@ pub mod ops;
 mod optim;
 mod params;
 mod plan;
+pub mod profile;
 mod tensor;
 pub mod train;
 mod weights;

@@ -4,6 +4,7 @@ mod augment;
 mod data;
 mod eval;
 mod gradcheck;
+mod model;
 mod predict;
 mod profile;
 mod train;
