@@ -201,7 +201,7 @@ impl Sized {
 
 /// The first parameter whose gradient is not finite.
 fn broken_gradient(params: &Params<f32>) -> Option<&str> {
-    // Branch-free within a chunk, hence vectorised: 0.05 ms for 500,000 gradients, against a step of 70 ms.
+    // Branch-free within a chunk, hence vectorised: 0.08 ms for 500,000 gradients.
     let magnitude = |m: u32, x: &f32| m.max(x.to_bits() & !(1 << 31));
     let finite = |x: &[f32]| x.iter().fold(0, magnitude) < f32::INFINITY.to_bits();
     if params.grads.chunks(256).all(finite) {
