@@ -13,6 +13,7 @@ pub trait Element:
     + Sync
     + 'static
     + Conv3x3Kernels
+    + WinogradKernels
     + Conv7x7Kernels
     + PointwiseKernels
     + DwConvKernels

@@ -31,6 +31,7 @@ pub mod registry;
 mod shape;
 mod simd;
 mod token;
+mod winograd;
 
 pub use adam::{Adam, AdamKernels};
 pub use attention::AttentionKernels;
@@ -48,3 +49,4 @@ pub use pool::PoolKernels;
 pub use shape::{Conv, ConvBackward, Grad, Mode, Shape};
 pub use simd::Simd;
 pub use token::{Isa, Kernel};
+pub use winograd::{WinogradKernels, winograd_pays};

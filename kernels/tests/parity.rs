@@ -104,6 +104,7 @@ fn check(case: &dyn Case, isa: Isa, seed: u64) -> Result<(), String> {
                 let largest = truth_o.iter().fold(1.0f64, |m, x| m.max(x.abs()));
                 vec![k as f64 * eps * largest; truth_o.len()]
             }
+            Bound::Norms(k) => vec![k * eps; truth_o.len()],
             Bound::Exact => vec![0.0; truth_o.len()],
         };
         for (i, ((&g, &t), &a)) in got.iter().zip(truth_o).zip(&allowed).enumerate() {

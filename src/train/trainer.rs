@@ -6,6 +6,7 @@ use crate::graph::{Graph, Phase};
 use crate::infer::argmax;
 use crate::nn::{Model, Network};
 use crate::optim::Adam;
+use crate::params::Params;
 use crate::plan::Plan;
 use crate::weights::Weights;
 use moue_datasets::{Augment, Faces, Loader};
@@ -127,34 +128,36 @@ impl<'a> Trainer<'a> {
     /// Trains on one batch, while the next one is prepared.
     ///
     /// # Errors
-    /// [`Error::NotFinite`] if the loss is no number: the weights are then as the step before left them, except
-    /// for the running statistics of batch norms, which are spoilt.
+    /// [`Error::NotFinite`] if the loss or a gradient is no number: the weights are then as the step before left
+    /// them, except for the running statistics of batch norms, which may be spoilt.
     pub fn step(&mut self) -> Result<Step> {
         let Self { weights, adam, plans, feed, current, next, .. } = self;
         let position = plans.iter().position(|(n, _)| *n == current.len());
         let sized = &mut plans[position.expect("a plan for either size of batch")].1;
         let (step, filled) = rayon::join(|| sized.train(weights, adam, current), || feed.fill(next));
         filled?;
-        let Some((loss, correct)) = step else {
-            let loss = sized.plan.loss();
-            let op = sized.plan.first_not_finite(&mut self.weights.params);
-            return Err(self.not_finite(loss, op));
+        let (loss, correct) = match step {
+            Ok(done) => done,
+            Err(symptom) => {
+                let op = sized.plan.first_not_finite(&mut self.weights.params);
+                return Err(self.not_finite(&symptom, op));
+            }
         };
         let images = self.current.len();
         std::mem::swap(&mut self.current, &mut self.next);
         Ok(Step { images, loss, correct, ends_epoch: self.current.number == 0 })
     }
 
-    fn not_finite(&self, loss: f64, op: Option<String>) -> Error {
+    fn not_finite(&self, symptom: &str, op: Option<String>) -> Error {
         let (epoch, batch) = self.position();
         let step = self.adam.state().0 + 1;
         let numbers: Vec<String> =
             self.current.images().iter().map(|&i| self.faces.numbers[i as usize].to_string()).collect();
         Error::NotFinite(format!(
-            "step {step} (epoch {}, batch {}): the loss is {loss}; first not finite: {}; image numbers {}",
+            "step {step} (epoch {}, batch {}): {symptom}; first not finite: {}; image numbers {}",
             epoch + 1,
             batch + 1,
-            op.as_deref().unwrap_or("the loss alone"),
+            op.as_deref().unwrap_or("nothing in the forward pass"),
             numbers.join(" "),
         ))
     }
@@ -167,8 +170,15 @@ impl Sized {
         Ok(Self { plan: graph.compile(network.loss, isa)?, network })
     }
 
-    /// Loss and correct answers, or `None`, with parameters and optimiser untouched, if the loss is no number.
-    fn train(&mut self, weights: &mut Weights, adam: &mut Adam, batch: &Batch) -> Option<(f64, usize)> {
+    /// Loss and correct answers; or, with parameters and optimiser untouched, what is not finite.
+    ///
+    /// The loss alone does not tell: max(NaN, 0) is 0, so that a ReLU hides what is wrong in front of it.
+    fn train(
+        &mut self,
+        weights: &mut Weights,
+        adam: &mut Adam,
+        batch: &Batch,
+    ) -> std::result::Result<(f64, usize), String> {
         let Self { plan, network } = self;
         let params = &mut weights.params;
         plan.set(network.input, batch.pixels());
@@ -176,14 +186,30 @@ impl Sized {
         plan.forward(params);
         let loss = plan.loss();
         if !loss.is_finite() {
-            return None;
+            return Err(format!("the loss is {loss}"));
         }
         let rows = plan.value(network.logits).chunks_exact(weights.model.classes);
         let correct = rows.zip(batch.labels()).filter(|(row, label)| argmax(row) == **label as usize).count();
         plan.backward(params);
+        if let Some(name) = broken_gradient(params) {
+            return Err(format!("the gradient of `{name}` is not finite"));
+        }
         adam.step(params);
-        Some((loss, correct))
+        Ok((loss, correct))
     }
+}
+
+/// The first parameter whose gradient is not finite.
+fn broken_gradient(params: &Params<f32>) -> Option<&str> {
+    // Branch-free within a chunk, hence vectorised: 0.05 ms for 500,000 gradients, against a step of 70 ms.
+    let magnitude = |m: u32, x: &f32| m.max(x.to_bits() & !(1 << 31));
+    let finite = |x: &[f32]| x.iter().fold(0, magnitude) < f32::INFINITY.to_bits();
+    if params.grads.chunks(256).all(finite) {
+        return None;
+    }
+    let (spans, _) = params.spans();
+    let broken = params.specs().iter().zip(spans).find(|(_, span)| !finite(&params.grads[(*span).clone()]));
+    broken.map(|(spec, _)| spec.name.as_str())
 }
 
 #[cfg(test)]
@@ -213,6 +239,19 @@ mod tests {
         assert_eq!(trainer.position(), (1, 1));
     }
 
+    #[test]
+    fn gradients_that_are_no_numbers_are_found() {
+        let mut params = weights().params;
+        assert_eq!(broken_gradient(&params), None);
+        let (last, name) = (params.spans().0.last().unwrap().clone(), "head.bias");
+        for x in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            params.grads[last.clone()][6] = x;
+            assert_eq!(broken_gradient(&params), Some(name), "{x}");
+        }
+        params.grads[last][6] = f32::MIN;
+        assert_eq!(broken_gradient(&params), None);
+    }
+
     /// A batch larger than the set is the set; one image alone can be trained on.
     #[test]
     fn small_sets_fit_any_batch() {
@@ -233,7 +272,7 @@ mod tests {
         let before = broken.params.values.clone();
         let mut trainer = Trainer::new(broken, &faces, &recipe(7), (0, 0), Isa::fastest()).unwrap();
         let message = trainer.step().unwrap_err().to_string();
-        assert!(message.contains("step 1 (epoch 1, batch 1): the loss is NaN"), "{message}");
+        assert!(message.contains("step 1 (epoch 1, batch 1): "), "{message}");
         assert!(message.contains("first not finite: dw_pw"), "{message}");
         let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
         assert_eq!(bits(&trainer.weights().params.values), bits(&before));

@@ -12,6 +12,7 @@ mod loss;
 mod norm;
 mod pointwise;
 mod pool;
+mod winograd;
 
 use crate::{Grad, Mode};
 

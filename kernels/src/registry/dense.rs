@@ -1,4 +1,4 @@
-//! Pointwise, standard 3x3 and fused depthwise + pointwise convolutions.
+//! Pointwise, standard 3x3 (direct and Winograd) and fused depthwise + pointwise convolutions.
 
 use super::{Bound, Case, Entry, Fill, Shapes};
 use crate::{Conv, ConvBackward, DwPwBackward, Element, Grad, Isa, Mode, Shape};
@@ -8,6 +8,7 @@ use crate::{Conv, ConvBackward, DwPwBackward, Element, Grad, Isa, Mode, Shape};
 enum Layer {
     Pointwise,
     Conv3x3,
+    Winograd,
     DwPw,
 }
 
@@ -16,6 +17,7 @@ impl Layer {
         match self {
             Layer::Pointwise => "pointwise",
             Layer::Conv3x3 => "conv3x3",
+            Layer::Winograd => "winograd",
             Layer::DwPw => "dw_pw",
         }
     }
@@ -25,7 +27,7 @@ impl Layer {
         let dense = conv.x.c * conv.cout;
         match self {
             Layer::Pointwise => vec![dense],
-            Layer::Conv3x3 => vec![9 * dense],
+            Layer::Conv3x3 | Layer::Winograd => vec![9 * dense],
             Layer::DwPw => vec![9 * conv.x.c, dense],
         }
     }
@@ -42,6 +44,23 @@ fn describe(conv: &Conv) -> String {
 
 fn signed(lens: impl IntoIterator<Item = usize>) -> Vec<(usize, Fill)> {
     lens.into_iter().map(|n| (n, Fill::Signed)).collect()
+}
+
+/// How much the transforms of F(4x4, 3x3) amplify what is rounded in between, in one dimension: the largest
+/// output of the algorithm when inputs, matrices and intermediate signs are all positive,
+/// max over i of sum over f of |A|_fi (sum over k of |G|_fk) (sum over j of |B|_jf), and for the gradient of the
+/// weights the same with the roles of A and G swapped. Derived from the matrices in `winograd::transform`'s tests.
+const OUTPUT: f64 = 23.75;
+const WEIGHTS: f64 = 28.4;
+
+/// Bound of a Winograd convolution that sums `terms` products at each point, plus `start`, in units of eps: every
+/// rounding (half an eps) is relative to a value that is at most amplification^2 * terms, and a result has passed
+/// through at most 2 + 2 roundings of B, 4 + 4 of G and 4 + 4 of A (two dimensions each, constants included),
+/// and one for each term, so that the first-order bound is
+/// amplification^2 * terms * (terms + 20) / 2 (Barabasz et al. 2020, theorem 2, with the norms written out).
+fn winograd_norms(amplification: f64, terms: usize, start: f64) -> f64 {
+    let terms = terms as f64;
+    amplification * amplification * terms * (terms + 20.0 + start) / 2.0 + start
 }
 
 struct Forward(Layer, Conv);
@@ -62,21 +81,24 @@ impl Entry for Forward {
     fn scratch<T: Element>(&self) -> usize {
         match self.0 {
             Layer::Pointwise => T::pointwise_forward_scratch(&self.1),
+            Layer::Winograd => T::winograd_forward_scratch(&self.1),
             Layer::Conv3x3 => T::conv3x3_forward_scratch(&self.1),
             Layer::DwPw => T::dw_pw_forward_scratch(&self.1),
         }
     }
     fn bounds(&self) -> Vec<Bound> {
         let cin = self.1.x.c;
-        vec![Bound::Products(match self.0 {
-            Layer::Pointwise => cin,
-            Layer::Conv3x3 => 9 * cin,
-            Layer::DwPw => 9 + cin,
-        })]
+        vec![match self.0 {
+            Layer::Pointwise => Bound::Products(cin),
+            Layer::Conv3x3 => Bound::Products(9 * cin),
+            Layer::Winograd => Bound::Norms(winograd_norms(OUTPUT, cin, 0.0)),
+            Layer::DwPw => Bound::Products(9 + cin),
+        }]
     }
     fn call<T: Element>(&self, isa: Isa, i: &[&[T]], o: &mut [&mut [T]], scratch: &mut [T]) {
         match self.0 {
             Layer::Pointwise => T::pointwise_forward(isa, &self.1, i[0], i[1], o[0], scratch),
+            Layer::Winograd => T::winograd_forward(isa, &self.1, i[0], i[1], o[0], scratch),
             Layer::Conv3x3 => T::conv3x3_forward(isa, &self.1, i[0], i[1], o[0], scratch),
             Layer::DwPw => T::dw_pw_forward(isa, &self.1, i[0], i[1], i[2], o[0], scratch),
         }
@@ -119,6 +141,7 @@ impl Entry for Backward {
     fn scratch<T: Element>(&self) -> usize {
         match self.layer {
             Layer::Pointwise => T::pointwise_backward_scratch(&self.conv),
+            Layer::Winograd => T::winograd_backward_scratch(&self.conv),
             Layer::Conv3x3 => T::conv3x3_backward_scratch(&self.conv),
             Layer::DwPw => T::dw_pw_backward_scratch(&self.conv),
         }
@@ -126,12 +149,18 @@ impl Entry for Backward {
     fn bounds(&self) -> Vec<Bound> {
         let (cout, pixels) = (self.conv.cout, self.conv.y().pixels());
         let dx = match self.layer {
-            Layer::Pointwise => cout,
-            Layer::Conv3x3 => 9 * cout,
-            Layer::DwPw => 9 + cout,
+            Layer::Pointwise => Bound::Products(cout + 1),
+            Layer::Conv3x3 => Bound::Products(9 * cout + 1),
+            Layer::Winograd => Bound::Norms(winograd_norms(OUTPUT, cout, 1.0)),
+            Layer::DwPw => Bound::Products(9 + cout + 1),
         };
-        let dx = self.dx.then_some(Bound::Products(dx + 1));
+        let dx = self.dx.then_some(dx);
         let dw = match self.layer {
+            Layer::Winograd => {
+                let Shape { n, h, w, .. } = self.conv.x;
+                let tiles = n * h.div_ceil(4) * w.div_ceil(4);
+                vec![Bound::Norms(winograd_norms(WEIGHTS, tiles, 1.0))]
+            }
             Layer::DwPw => vec![Bound::Products(pixels + cout + 1), Bound::Products(pixels + 9 + 1)],
             _ => vec![Bound::Products(pixels + 1)],
         };
@@ -156,6 +185,10 @@ impl Entry for Backward {
             Layer::Conv3x3 => {
                 let args = ConvBackward { x, w: w[0], dy, dx, dw: grad(), scratch };
                 T::conv3x3_backward(isa, &self.conv, args);
+            }
+            Layer::Winograd => {
+                let args = ConvBackward { x, w: w[0], dy, dx, dw: grad(), scratch };
+                T::winograd_backward(isa, &self.conv, args);
             }
             Layer::DwPw => {
                 let args = DwPwBackward { x, wd: w[0], wp: w[1], dy, dx, dwd: grad(), dwp: grad(), scratch };
@@ -200,6 +233,13 @@ fn remainders(layer: Layer) -> Vec<Conv> {
             all.push(conv([3, 12, 12, 130], 255, 2));
         }
         Layer::Conv3x3 => all.push(conv([5, 24, 25, 1], 33, 1)),
+        Layer::Winograd => {
+            // Maps of whole tiles, several blocks of tiles, few images cut into rows.
+            for [n, h, w] in [[1, 4, 4], [3, 8, 8], [2, 48, 48], [1, 16, 100], [1, 40, 7]] {
+                all.push(conv([n, h, w, 17], 9, 1));
+            }
+            all.push(conv([1, 32, 32, 32], 32, 1));
+        }
         Layer::DwPw => all.push(conv([3, 12, 12, 130], 255, 1)),
     }
     all
@@ -227,14 +267,14 @@ fn network(layer: Layer) -> Vec<Conv> {
             all.push(conv([32, 48, 48, 1], 32, 1));
             all.push(conv([32, 3, 3, 256], 128, 1));
         }
-        Layer::DwPw => {}
+        Layer::Winograd | Layer::DwPw => {}
     }
     all
 }
 
 pub(super) fn cases(shapes: Shapes) -> Vec<Box<dyn Case>> {
     let mut all: Vec<Box<dyn Case>> = Vec::new();
-    for layer in [Layer::Pointwise, Layer::Conv3x3, Layer::DwPw] {
+    for layer in [Layer::Pointwise, Layer::Conv3x3, Layer::Winograd, Layer::DwPw] {
         let convs = match shapes {
             Shapes::Remainders => remainders(layer),
             Shapes::Network => network(layer),

@@ -29,6 +29,9 @@ pub enum Bound {
     Products(usize),
     /// |error| <= k * eps * max(1, largest |result| of the buffer): for the smooth, non-linear kernels.
     Relative(usize),
+    /// |error| <= k * eps where all inputs are [`Fill::Signed`]: for algorithms that spread an input's rounding
+    /// error over outputs that do not depend on it, so that k holds the norms of their matrices.
+    Norms(f64),
     /// The same value.
     Exact,
 }

@@ -1,0 +1,200 @@
+//! Standard 3x3 convolution, stride 1, padding 1, by Winograd's minimal filtering: 4x fewer multiply-adds than
+//! the direct one, F(4x4, 3x3) of Lavin and Gray 2016. The matrices are in [`transform`].
+
+mod backward;
+mod forward;
+mod transform;
+
+use crate::gemm::{for_chunks, worth_threads};
+use crate::reduce::{combine, parts};
+use crate::{Conv, ConvBackward, Isa, Kernel, Mode, Simd};
+use backward::{finish, sums_len, winograd_dw};
+use forward::{Transform, Weights, winograd_rows, work_len};
+use std::ops::Range;
+use transform::TILE;
+
+/// The same results as [`crate::Conv3x3Kernels`], to rounding.
+pub trait WinogradKernels: Sized {
+    /// Scratch elements that [`Self::winograd_forward`] wants.
+    fn winograd_forward_scratch(conv: &Conv) -> usize;
+    /// Scratch elements that [`Self::winograd_backward`] wants.
+    fn winograd_backward_scratch(conv: &Conv) -> usize;
+    /// Overwrites `y`.
+    fn winograd_forward(isa: Isa, conv: &Conv, x: &[Self], w: &[Self], y: &mut [Self], scratch: &mut [Self]);
+    /// Gradients of x and w.
+    fn winograd_backward(isa: Isa, conv: &Conv, args: ConvBackward<'_, Self>);
+}
+
+/// Whether these kernels are faster than the direct ones; from the shape alone.
+pub const fn winograd_pays(conv: &Conv) -> bool {
+    let (narrow, wide) = if conv.x.c < conv.cout { (conv.x.c, conv.cout) } else { (conv.cout, conv.x.c) };
+    conv.stride == 1 && conv.x.h >= 8 && conv.x.w >= 8 && narrow >= 16 && wide <= 128
+}
+
+/// How the forward pass is cut: images of a task, and rows of pixels of each.
+struct Cut {
+    images: usize,
+    rows: usize,
+    tasks: usize,
+    parallel: bool,
+}
+
+fn cut(conv: &Conv) -> Cut {
+    let (n, h) = (conv.x.n, conv.x.h);
+    let parallel = worth_threads(18 * conv.x.len() * conv.cout);
+    if n >= 8 || !parallel {
+        let images = if parallel { n.div_ceil(parts(n)) } else { n };
+        return Cut { images, rows: h, tasks: n.div_ceil(images), parallel };
+    }
+    // Few images: blocks of their rows, whole tiles and as many in each.
+    let wanted = h.div_ceil(8usize.div_ceil(n)).next_multiple_of(TILE);
+    let rows = (wanted..h).step_by(TILE).find(|rows| h.is_multiple_of(*rows)).unwrap_or(h);
+    Cut { images: 1, rows, tasks: n * (h / rows), parallel }
+}
+
+/// How the backward pass is cut: images of a part, each part with its own sums of the weight gradient.
+struct BackwardCut {
+    images: usize,
+    parts: usize,
+}
+
+fn backward_cut(conv: &Conv) -> BackwardCut {
+    let images = conv.x.n.div_ceil(parts(conv.x.n));
+    BackwardCut { images, parts: conv.x.n.div_ceil(images) }
+}
+
+/// Both gradients of a part of the batch.
+struct Backward<'a> {
+    conv: Conv,
+    images: usize,
+    x: &'a [f32],
+    weights: Weights<'a>,
+    dy: &'a [f32],
+    dx: Option<(&'a mut [f32], Mode)>,
+    dw: &'a mut [f32],
+    sums: &'a mut [f32],
+    work: &'a mut [f32],
+}
+
+impl Kernel for Backward<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { conv, images, x, weights, dy, mut dx, dw, sums, work } = self;
+        let rows = conv.x.h.div_ceil(TILE);
+        for i in 0..images {
+            let at = i * conv.x.image_len();
+            let x = &x[at..][..conv.x.image_len()];
+            let dy = &dy[i * conv.y().image_len()..][..conv.y().image_len()];
+            if let Some((dx, mode)) = &mut dx {
+                let dx = &mut dx[at..][..conv.x.image_len()];
+                winograd_rows(s, &conv.swapped(), 0..rows, dy, weights, dx, *mode, work);
+            }
+            winograd_dw(s, &conv, x, dy, weights.zero, i == 0, sums, work);
+        }
+        finish(s, &conv, sums, dw);
+    }
+}
+
+/// The convolution of some images, or of some rows of one.
+struct Forward<'a> {
+    conv: Conv,
+    rows: Range<usize>,
+    x: &'a [f32],
+    weights: Weights<'a>,
+    y: &'a mut [f32],
+    work: &'a mut [f32],
+}
+
+impl Kernel for Forward<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { conv, rows, x, weights, y, work } = self;
+        let pixels = (rows.end * TILE).min(conv.x.h) - rows.start * TILE;
+        let images = x.chunks_exact(conv.x.image_len());
+        for (x, y) in images.zip(y.chunks_exact_mut(pixels * conv.x.w * conv.cout)) {
+            winograd_rows(s, &conv, rows.clone(), x, weights, y, Mode::Set, work);
+        }
+    }
+}
+
+/// A row of zeros as long as one of x or y.
+fn zero_len(conv: &Conv) -> usize {
+    conv.x.w * conv.x.c.max(conv.cout)
+}
+
+impl WinogradKernels for f32 {
+    fn winograd_forward_scratch(conv: &Conv) -> usize {
+        Weights::len(conv.x.c, conv.cout) + zero_len(conv) + cut(conv).tasks * work_len(conv)
+    }
+
+    fn winograd_backward_scratch(conv: &Conv) -> usize {
+        let part = sums_len(conv) + work_len(conv) + 9 * conv.x.c * conv.cout;
+        Weights::len(conv.cout, conv.x.c) + zero_len(conv) + backward_cut(conv).parts * part
+    }
+
+    fn winograd_forward(isa: Isa, conv: &Conv, x: &[Self], w: &[Self], y: &mut [Self], scratch: &mut [Self]) {
+        let (cin, cout) = (conv.x.c, conv.cout);
+        assert_eq!(conv.stride, 1, "winograd_forward: stride");
+        assert_eq!(x.len(), conv.x.len(), "winograd_forward: x");
+        assert_eq!(w.len(), 9 * cin * cout, "winograd_forward: w");
+        assert_eq!(y.len(), conv.y().len(), "winograd_forward: y");
+        let (points, scratch) = scratch.split_at_mut(Weights::len(cin, cout));
+        let (zero, work) = scratch.split_at_mut(zero_len(conv));
+        isa.run(Transform { w, inputs: cin, outputs: cout, flipped: false, to: points });
+        zero.fill(0.0);
+        let weights = Weights { points, zero };
+        let Cut { images, rows, tasks, parallel } = cut(conv);
+        let blocks = conv.x.h / rows;
+        let chunk = images * rows * conv.x.w * cout;
+        let work = &mut work[..tasks * work_len(conv)];
+        for_chunks(0..tasks, parallel, [(y, chunk), (work, work_len(conv))], &|i, [y, work]| {
+            let (image, block) = (i / blocks * images, i % blocks);
+            let n = images.min(conv.x.n - image);
+            let x = &x[image * conv.x.image_len()..][..n * conv.x.image_len()];
+            let first = block * rows;
+            let rows = first / TILE..(first + rows).div_ceil(TILE);
+            isa.run(Forward { conv: *conv, rows, x, weights, y, work });
+        });
+    }
+
+    fn winograd_backward(isa: Isa, conv: &Conv, args: ConvBackward<'_, Self>) {
+        let ConvBackward { x, w, dy, dx, dw, scratch } = args;
+        let (cin, cout) = (conv.x.c, conv.cout);
+        assert_eq!(conv.stride, 1, "winograd_backward: stride");
+        assert_eq!(x.len(), conv.x.len(), "winograd_backward: x");
+        assert_eq!(w.len(), 9 * cin * cout, "winograd_backward: w");
+        assert_eq!(dy.len(), conv.y().len(), "winograd_backward: dy");
+        assert!(dx.as_ref().is_none_or(|dx| dx.to.len() == x.len()), "winograd_backward: dx");
+        assert_eq!(dw.to.len(), w.len(), "winograd_backward: dw");
+        let (points, scratch) = scratch.split_at_mut(Weights::len(cout, cin));
+        let (zero, scratch) = scratch.split_at_mut(zero_len(conv));
+        if dx.is_some() {
+            isa.run(Transform { w, inputs: cout, outputs: cin, flipped: true, to: points });
+        }
+        zero.fill(0.0);
+        let weights = Weights { points, zero };
+        let BackwardCut { images, parts } = backward_cut(conv);
+        let (partial, scratch) = scratch.split_at_mut(parts * w.len());
+        let (sums, work) = scratch.split_at_mut(parts * sums_len(conv));
+        let work = &mut work[..parts * work_len(conv)];
+        let (x_part, dy_part) = (images * conv.x.image_len(), images * conv.y().image_len());
+        let dx_mode = dx.as_ref().map(|dx| dx.mode);
+        let (dx_to, dx_part): (&mut [f32], usize) = match dx {
+            Some(dx) => (dx.to, x_part),
+            None => (&mut [], 0),
+        };
+        let buffers =
+            [(dx_to, dx_part), (&mut *partial, w.len()), (sums, sums_len(conv)), (work, work_len(conv))];
+        let parallel = worth_threads(36 * conv.x.len() * cout);
+        for_chunks(0..parts, parallel, buffers, &|i, [dx, dw, sums, work]| {
+            let images = images.min(conv.x.n - i * images);
+            let x = &x[i * x_part..][..images * conv.x.image_len()];
+            let dy = &dy[i * dy_part..][..images * conv.y().image_len()];
+            let dx = dx_mode.map(|mode| (dx, mode));
+            isa.run(Backward { conv: *conv, images, x, weights, dy, dx, dw, sums, work });
+        });
+        combine(isa, partial, dw.to, dw.mode);
+    }
+}
