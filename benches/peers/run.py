@@ -58,12 +58,13 @@ def measure(command, extra):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--python", help="a Python that has torch, numpy and safetensors")
+    parser.add_argument("--moue", help="a moue binary, to build none")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
 
-    python, moue = environment(args.python), build()
+    python, moue = environment(args.python), args.moue or build()
     size = ["--batch", str(args.batch), "--threads", str(args.threads)]
     step = [python, HERE / "step.py", *size]
     peers = {

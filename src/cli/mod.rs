@@ -121,3 +121,17 @@ fn run(cli: Cli) -> Result<()> {
         Command::Augment(args) => augment::run(args, &context),
     })
 }
+
+/// Parses an option's value.
+fn positive(text: &str) -> std::result::Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|x: &f64| x.is_finite() && *x > 0.0)
+        .ok_or("expected a number above 0".to_owned())
+}
+
+/// Parses an option's value.
+fn not_negative(text: &str) -> std::result::Result<f64, String> {
+    let fits = |x: &f64| x.is_finite() && *x >= 0.0;
+    text.parse().ok().filter(fits).ok_or("expected a number of 0 or more".to_owned())
+}

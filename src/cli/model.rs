@@ -1,82 +1,61 @@
 //! Options that choose a model.
 
+use super::{not_negative, positive};
 use crate::error::{Error, Result};
 use crate::nn::{CbamPosition, Loss, Model};
 use clap::ValueEnum;
 
-/// Model by name.
+/// Networks by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Name {
-    /// Residual network with a CBAM.
+enum Network {
     DnnCbam,
-    /// The same without.
     Dnn,
 }
 
-/// Loss by name.
+/// Losses by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum LossName {
-    /// Softmax of cosines with an additive margin.
+enum LossName {
     AmSoftmax,
-    /// Softmax of a linear layer.
     Softmax,
-}
-
-/// CBAM position by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Position {
-    /// Nowhere.
-    None,
-    /// After the input module.
-    Input,
-    /// After the first residual block.
-    Block1,
-    /// After the second.
-    Block2,
-    /// After the third.
-    Block3,
-    /// After the fourth.
-    Block4,
 }
 
 /// Options that choose a model.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct ModelArgs {
-    /// Model.
-    #[arg(long, value_enum, default_value_t = Name::DnnCbam)]
-    model: Name,
-    /// Where the CBAM sits [default: block4, or none with --model dnn].
-    #[arg(long, value_enum)]
-    cbam: Option<Position>,
-    /// Loss.
+    /// Network.
+    #[arg(long, value_enum, default_value_t = Network::DnnCbam)]
+    model: Network,
+    /// Where the CBAM sits [default: block4, or none for dnn].
+    #[arg(long, value_enum, value_name = "POSITION")]
+    cbam: Option<CbamPosition>,
+    /// What is minimised.
     #[arg(long, value_enum, default_value_t = LossName::AmSoftmax)]
     loss: LossName,
-    /// AM-Softmax's s.
-    #[arg(long, default_value_t = 30.0)]
-    scale: f64,
-    /// AM-Softmax's m.
-    #[arg(long, default_value_t = 0.35)]
-    margin: f64,
+    /// AM-Softmax: factor of the cosines [default: 30].
+    #[arg(long, value_name = "S", allow_negative_numbers = true, value_parser = positive)]
+    scale: Option<f64>,
+    /// AM-Softmax: margin of the true class's cosine [default: 0.35].
+    #[arg(long, value_name = "M", allow_negative_numbers = true, value_parser = not_negative)]
+    margin: Option<f64>,
 }
 
 impl ModelArgs {
     /// The model of `classes` classes that the options describe.
     pub(super) fn model(&self, classes: usize) -> Result<Model> {
         let cbam = match (self.model, self.cbam) {
-            (Name::Dnn, Some(Position::None) | None) | (Name::DnnCbam, Some(Position::None)) => {
-                CbamPosition::None
+            (Network::Dnn, None | Some(CbamPosition::None)) => CbamPosition::None,
+            (Network::Dnn, Some(_)) => {
+                return Err(Error::Usage("--cbam: the model dnn has none; use --model dnn-cbam".to_owned()));
             }
-            (Name::Dnn, Some(_)) => {
-                return Err(Error::Usage("--cbam: --model dnn has none; use --model dnn-cbam".into()));
-            }
-            (Name::DnnCbam, Some(Position::Input)) => CbamPosition::Input,
-            (Name::DnnCbam, Some(Position::Block1)) => CbamPosition::Block1,
-            (Name::DnnCbam, Some(Position::Block2)) => CbamPosition::Block2,
-            (Name::DnnCbam, Some(Position::Block3)) => CbamPosition::Block3,
-            (Name::DnnCbam, Some(Position::Block4) | None) => CbamPosition::Block4,
+            (Network::DnnCbam, position) => position.unwrap_or(CbamPosition::Block4),
         };
         let loss = match self.loss {
-            LossName::AmSoftmax => Loss::AmSoftmax { scale: self.scale, margin: self.margin },
+            LossName::AmSoftmax => {
+                Loss::AmSoftmax { scale: self.scale.unwrap_or(30.0), margin: self.margin.unwrap_or(0.35) }
+            }
+            LossName::Softmax if self.scale.is_some() || self.margin.is_some() => {
+                return Err(Error::Usage("--scale, --margin: only for --loss am-softmax".to_owned()));
+            }
             LossName::Softmax => Loss::Softmax,
         };
         Ok(Model { cbam, loss, classes })

@@ -1,11 +1,10 @@
 //! `moue train`.
 
-use super::{Context, data};
+use super::model::ModelArgs;
+use super::{Context, data, positive};
 use crate::error::{Error, Result};
-use crate::nn::{CbamPosition, Loss, Model};
 use crate::train::{Augmentation, Config, Fold, Options, Report, Resume, RunFolder, Session, Sets};
 use crate::{Graph, Phase};
-use clap::ValueEnum;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use std::path::{Path, PathBuf};
@@ -25,21 +24,8 @@ const EPOCHS: u64 = 120;
 pub(super) struct Args {
     #[command(flatten)]
     data: data::DataArgs,
-    /// Network.
-    #[arg(long, value_enum, default_value_t = Network::DnnCbam)]
-    model: Network,
-    /// Where the CBAM sits [default: block4, or none for dnn].
-    #[arg(long, value_enum, value_name = "POSITION")]
-    cbam: Option<CbamPosition>,
-    /// What is minimised.
-    #[arg(long, value_enum, default_value_t = LossName::AmSoftmax)]
-    loss: LossName,
-    /// AM-Softmax: factor of the cosines [default: 30].
-    #[arg(long, value_name = "S", allow_negative_numbers = true, value_parser = positive)]
-    scale: Option<f64>,
-    /// AM-Softmax: margin of the true class's cosine [default: 0.35].
-    #[arg(long, value_name = "M", allow_negative_numbers = true, value_parser = not_negative)]
-    margin: Option<f64>,
+    #[command(flatten)]
+    model: ModelArgs,
     /// Passes over the training images [default: 120; synthetic: 3].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     epochs: Option<u64>,
@@ -78,20 +64,6 @@ pub(super) struct Args {
     stop_after_steps: Option<u64>,
 }
 
-/// Networks by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Network {
-    DnnCbam,
-    Dnn,
-}
-
-/// Losses by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum LossName {
-    AmSoftmax,
-    Softmax,
-}
-
 pub(super) fn run(args: Args, context: &Context) -> Result<()> {
     let options = Options { isa: context.isa, quiet: context.quiet, stop_after: args.stop_after_steps };
     let report = match &args.resume {
@@ -122,22 +94,6 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
 impl Args {
     /// The run that the options ask for; the number of classes is not known yet.
     fn config(&self) -> Result<Config> {
-        let cbam = match (self.model, self.cbam) {
-            (Network::Dnn, None | Some(CbamPosition::None)) => CbamPosition::None,
-            (Network::Dnn, Some(_)) => {
-                return Err(Error::Usage("--cbam: the model dnn has none; use --model dnn-cbam".to_owned()));
-            }
-            (Network::DnnCbam, position) => position.unwrap_or(CbamPosition::Block4),
-        };
-        let loss = match self.loss {
-            LossName::AmSoftmax => {
-                Loss::AmSoftmax { scale: self.scale.unwrap_or(30.0), margin: self.margin.unwrap_or(0.35) }
-            }
-            LossName::Softmax if self.scale.is_some() || self.margin.is_some() => {
-                return Err(Error::Usage("--scale, --margin: only for --loss am-softmax".to_owned()));
-            }
-            LossName::Softmax => Loss::Softmax,
-        };
         let synthetic = self.data.data == "synthetic";
         let fold = self.folds.zip(self.fold).map(|(of, index)| (of as usize, index as usize));
         if let Some((of, index)) = fold.filter(|(of, index)| index >= of) {
@@ -147,7 +103,7 @@ impl Args {
             data: self.data.data.clone(),
             limit: self.data.limit,
             fold: fold.map(|(of, index)| Fold { of, index }),
-            model: Model { cbam, loss, classes: 0 },
+            model: self.model.model(0)?,
             epochs: self.epochs.unwrap_or(if synthetic { SYNTHETIC_EPOCHS } else { EPOCHS }),
             batch: self.batch as usize,
             lr: self.lr,
@@ -203,16 +159,4 @@ fn print_report(report: &Report) {
         report.seconds,
     );
     println!("weights: {}", report.weights.display());
-}
-
-fn positive(text: &str) -> std::result::Result<f64, String> {
-    text.parse()
-        .ok()
-        .filter(|x: &f64| x.is_finite() && *x > 0.0)
-        .ok_or("expected a number above 0".to_owned())
-}
-
-fn not_negative(text: &str) -> std::result::Result<f64, String> {
-    let fits = |x: &f64| x.is_finite() && *x >= 0.0;
-    text.parse().ok().filter(fits).ok_or("expected a number of 0 or more".to_owned())
 }

@@ -5,20 +5,21 @@ use moue_kernels::{Isa, peak};
 use rayon::prelude::*;
 use std::hint::black_box;
 
-/// Rounds of one measurement: a few milliseconds, short against a scheduler's time slice.
-const ROUNDS: usize = 500_000;
+/// Rounds of one run: under a millisecond, short against a scheduler's time slice.
+const ROUNDS: usize = 200_000;
+
+/// Runs that the best is taken of.
+const RUNS: usize = 60;
 
 /// Bytes that a measurement of the bandwidth copies: far more than a last-level cache's share.
 const COPIED: usize = 64 << 20;
 
-/// GFLOP/s of multiply-adds that never touch memory, on all threads of the pool at once; the best of several
-/// runs, since other work on the machine can only slow it.
+/// GFLOP/s of multiply-adds that never touch memory, on all threads of the pool at once: the sum of each thread's
+/// best run, since other work on the machine can only slow it.
 pub fn peak_gflops(isa: Isa) -> f64 {
-    let threads = rayon::current_num_threads();
-    let run = || _ = rayon::broadcast(|_| black_box(peak::multiply_adds(isa, ROUNDS)));
-    run();
-    let best = (0..12).map(|_| seconds(run)).fold(f64::INFINITY, f64::min);
-    (peak::FLOPS_PER_ROUND * ROUNDS * threads) as f64 / best / 1e9
+    let run = || seconds(|| _ = black_box(peak::multiply_adds(isa, ROUNDS)));
+    let best = rayon::broadcast(|_| (0..RUNS).map(|_| run()).fold(f64::INFINITY, f64::min));
+    best.into_iter().map(|seconds| (peak::FLOPS_PER_ROUND * ROUNDS) as f64 / seconds / 1e9).sum()
 }
 
 /// GB/s of copying memory on all threads, each byte counted once read and once written.
