@@ -7,7 +7,7 @@ use crate::gemm::{MR, for_chunks, worth_threads};
 use crate::reduce::{combine, parts};
 use crate::{Conv, ConvBackward, Isa, Kernel, Mode, Shape, Simd};
 
-/// y[n,h,w,o] = sum over c of x[n, s*h, s*w, c] * w[c, o], s the stride. Weights are `[cin, cout]`. A linear
+/// `y[n,h,w,o]` = sum over c of `x[n, s*h, s*w, c]` * `w[c, o]`, s the stride. Weights are `[cin, cout]`. A linear
 /// layer is the case of a 1x1 map.
 pub trait PointwiseKernels: Sized {
     /// Scratch elements that [`Self::pointwise_forward`] wants.
@@ -24,7 +24,7 @@ pub trait PointwiseKernels: Sized {
 /// tiles of a weight gradient still sum over enough pixels before they are added to memory.
 const BLOCK: usize = 96;
 
-/// y[p, :] (=|+=) x[p, :] * w for the consecutive pixels of `y`; w is packed.
+/// `y[p, :]` (=|+=) `x[p, :]` * w for the consecutive pixels of `y`; w is packed.
 #[inline(always)]
 pub(crate) fn pointwise_rows<S: Simd>(
     s: S,

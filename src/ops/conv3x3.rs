@@ -13,7 +13,7 @@ struct Conv3x3 {
 }
 
 impl Graph {
-    /// y[n,h,w,o] = sum over taps (i, j) and channels c of x[n, h+i-1, w+j-1, c] * w[i, j, c, o].
+    /// `y[n,h,w,o]` = sum over taps (i, j) and channels c of `x[n, h+i-1, w+j-1, c]` * `w[i, j, c, o]`.
     ///
     /// `x` is `[n, h, w, cin]`, `w` `[3, 3, cin, cout]`; the map keeps its size.
     pub fn conv3x3(&mut self, x: Var, w: Param) -> Var {

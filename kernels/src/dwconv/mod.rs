@@ -18,7 +18,7 @@ use correlate::correlate_pair;
 use rows::taps;
 use std::ops::Range;
 
-/// y[n,h,w,c] = sum over taps (i, j) of x[n, h+i-1, w+j-1, c] * w[i, j, c]. Weights are `[3, 3, c]`; `shape`
+/// `y[n,h,w,c]` = sum over taps (i, j) of `x[n, h+i-1, w+j-1, c]` * `w[i, j, c]`. Weights are `[3, 3, c]`; `shape`
 /// is that of x and y.
 pub trait DwConvKernels: Sized {
     /// Scratch elements that [`Self::dwconv_backward`] wants.
