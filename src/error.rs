@@ -51,9 +51,18 @@ pub enum Error {
     /// An option or its value makes no sense.
     #[error("{0}")]
     Usage(String),
+    /// Gradients that a check found wrong.
+    #[error("{failed} gradient checks failed")]
+    Gradients {
+        /// How many checks.
+        failed: usize,
+    },
     /// The loss or a gradient stopped being a number.
     #[error("{0}")]
     NotFinite(String),
+    /// A signal ended the work early; nothing is lost.
+    #[error("{0}")]
+    Interrupted(String),
 }
 
 impl Error {

@@ -38,7 +38,6 @@ pub enum Phase {
 pub(crate) struct Node {
     /// `None` for an input, which the user sets.
     pub(crate) op: Option<Arc<dyn Operation>>,
-    pub(crate) name: &'static str,
     pub(crate) shape: Shape,
     pub(crate) inputs: Vec<Var>,
     pub(crate) params: Vec<Param>,
@@ -100,7 +99,6 @@ impl Graph {
         }
         self.nodes.push(Node {
             op: None,
-            name: "input",
             shape,
             inputs: Vec::new(),
             params: Vec::new(),
@@ -157,7 +155,6 @@ impl Graph {
         }
         self.nodes.push(Node {
             op: Some(Arc::new(op)),
-            name: spec.name,
             shape: spec.shape,
             inputs: inputs.to_vec(),
             params: operands.params,

@@ -6,20 +6,28 @@
 
 #![forbid(unsafe_code)]
 
+mod archive;
 mod arena;
+mod checkpoint;
 pub mod cli;
 mod error;
+mod files;
 pub mod gradcheck;
 mod graph;
+mod infer;
 pub mod nn;
 pub mod ops;
 mod optim;
 mod params;
 mod plan;
+pub mod profile;
 mod tensor;
+pub mod train;
+mod weights;
 
 pub use error::{Error, Result};
 pub use graph::{Buffer, Graph, Labels, Param, Phase, Var};
+pub use infer::{Classifier, Forward};
 pub use moue_datasets as datasets;
 pub use moue_datasets::Rng;
 pub use moue_kernels::{Isa, Shape};
@@ -27,3 +35,4 @@ pub use optim::Adam;
 pub use params::{Init, ParamSpec, Params};
 pub use plan::{OpTime, Plan};
 pub use tensor::Tensor;
+pub use weights::{Facts, Weights};

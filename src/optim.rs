@@ -1,36 +1,30 @@
 //! Optimisers.
 
+use crate::ops::Real;
 use crate::params::Params;
-use moue_kernels::{Adam as Constants, AdamKernels, Isa};
+use moue_kernels::{Adam as Constants, Isa};
 
 /// Adam (Kingma and Ba 2015) with its moments, flat like the parameters.
 #[derive(Clone, Debug)]
-pub struct Adam {
+pub struct Adam<T = f32> {
     constants: Constants,
-    m: Vec<f32>,
-    v: Vec<f32>,
+    m: Vec<T>,
+    v: Vec<T>,
     isa: Isa,
 }
 
-impl Adam {
+impl<T: Real> Adam<T> {
     /// Decays 0.9 and 0.999, eps 1e-8, as in the paper's section 2.
-    pub fn new(params: &Params<f32>, lr: f64, isa: Isa) -> Self {
-        let zeros = vec![0.0; params.values.len()];
+    pub fn new(params: &Params<T>, lr: f64, isa: Isa) -> Self {
+        let zeros = vec![T::default(); params.values.len()];
         let constants = Constants { lr, beta1: 0.9, beta2: 0.999, eps: 1e-8, step: 0 };
         Self { constants, m: zeros.clone(), v: zeros, isa }
     }
 
     /// Moves the parameters against their gradients.
-    pub fn step(&mut self, params: &mut Params<f32>) {
+    pub fn step(&mut self, params: &mut Params<T>) {
         self.constants.step += 1;
-        f32::adam_step(
-            self.isa,
-            &self.constants,
-            &params.grads,
-            &mut params.values,
-            &mut self.m,
-            &mut self.v,
-        );
+        T::adam_step(self.isa, &self.constants, &params.grads, &mut params.values, &mut self.m, &mut self.v);
     }
 
     /// Sets the learning rate.
@@ -39,13 +33,13 @@ impl Adam {
     }
 
     /// Steps taken, first moments, second moments: what a checkpoint stores.
-    pub fn state(&self) -> (u64, &[f32], &[f32]) {
+    pub fn state(&self) -> (u64, &[T], &[T]) {
         (self.constants.step, &self.m, &self.v)
     }
 
     /// Continues from a checkpoint's state; `false` if the moments have another length.
     #[must_use]
-    pub fn restore(&mut self, step: u64, m: &[f32], v: &[f32]) -> bool {
+    pub fn restore(&mut self, step: u64, m: &[T], v: &[T]) -> bool {
         let fits = m.len() == self.m.len() && v.len() == self.v.len();
         if fits {
             self.constants.step = step;

@@ -133,10 +133,19 @@ impl<T: Real> Plan<T> {
         self.steps.iter().map(|s| s.spec.macs).sum()
     }
 
-    /// The largest number of multiply-adds that one element of a result sums, added up over all operations: how
-    /// many roundings a result may have seen.
-    pub(crate) fn macs_per_output(&self) -> f64 {
-        self.steps.iter().map(|s| 1.0 + s.spec.macs as f64 / s.spec.shape.len() as f64).sum()
+    /// How many roundings a gradient may have seen on its way: of every operation, the terms that one element of
+    /// its result sums, those that one element of its input's gradient sums, and the pixels that a parameter's
+    /// gradient or a statistic sums. The loss itself is left out: no gradient passes through its value.
+    pub fn roundings(&self) -> f64 {
+        let per = |macs: u64, len: usize| macs as f64 / len.max(1) as f64;
+        let steps = self.steps.iter().rev().skip(1);
+        steps
+            .map(|s| {
+                let pixels = if s.w[0].is_empty() { 0 } else { s.spec.shape.pixels() };
+                let x = s.input_shape.map_or(1, |x| x.len());
+                2.0 + per(s.spec.macs, s.spec.shape.len()) + per(s.spec.macs, x) + pixels as f64
+            })
+            .sum()
     }
 
     /// Computes every value; running buffers in `params` are updated in training.

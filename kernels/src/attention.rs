@@ -8,7 +8,7 @@ use std::ops::Range;
 
 /// `shape` is x's throughout.
 pub trait AttentionKernels: Sized {
-    /// y[n,h,w,0] = mean over channels, y[n,h,w,1] = max over channels.
+    /// `y[n,h,w,0]` = mean over channels, `y[n,h,w,1]` = max over channels.
     fn channel_pool_forward(isa: Isa, shape: Shape, x: &[Self], y: &mut [Self]);
     /// The maximum's gradient goes to the first channel that equals it (`y` is the forward output).
     fn channel_pool_backward(isa: Isa, shape: Shape, x: &[Self], y: &[Self], dy: &[Self], dx: Grad<'_, Self>);

@@ -9,7 +9,7 @@ use crate::reduce::{combine, part_range, parts};
 use crate::{ConvBackward, Grad, Isa, Kernel, Mode, Shape, Simd};
 use std::ops::Range;
 
-/// y[n,h,w] = sum over taps (i, j) and c in 0..2 of x[n, h+i-3, w+j-3, c] * w[i, j, c]. `x` is
+/// `y[n,h,w]` = sum over taps (i, j) and c in 0..2 of `x[n, h+i-3, w+j-3, c]` * `w[i, j, c]`. `x` is
 /// `[n, h, w, 2]`, weights `[7, 7, 2]`, y `[n, h, w, 1]`. `shape` is x's.
 pub trait Conv7x7Kernels: Sized {
     /// Scratch elements that [`Self::conv7x7_backward`] wants.

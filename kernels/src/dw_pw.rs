@@ -2,7 +2,7 @@
 //! computed again in the backward pass (9 multiply-adds an element against cout of the pointwise).
 
 use crate::dwconv::{dw_image_backward, dw_rows_forward};
-use crate::gemm::outer::{Walk, product};
+use crate::gemm::outer::run_product;
 use crate::gemm::pack::{pack, pack_flipped, packed_len};
 use crate::gemm::{for_chunks, worth_threads};
 use crate::pointwise::{OWNED_WEIGHTS, pointwise_owned_dw, pointwise_rows};
@@ -131,13 +131,14 @@ pub(crate) fn dw_pw_image_backward<S: Simd>(s: S, conv: &Conv, image: Image<'_>,
         let pixels = rows.len() * w;
         let dy = &dy[first * w * cout..][..pixels * cout];
         let at = first * w * c..(first * w + pixels) * c;
-        match &mut dwp {
-            PointwiseGrad::Sum { dwp, strip } => {
-                let z = &mut strip[..pixels * c];
-                dw_rows_forward(s, conv.x, rows, x, wd, z);
-                product(s, &Walk::run(pixels, c, cout), z, 0, dy, dwp, cout);
-            }
-            PointwiseGrad::Later { z } => dw_rows_forward(s, conv.x, rows, x, wd, &mut z[at.clone()]),
+        // One call for both, for the sake of compile time: the depthwise body is inlined.
+        let z = match &mut dwp {
+            PointwiseGrad::Sum { strip, .. } => &mut strip[..pixels * c],
+            PointwiseGrad::Later { z } => &mut z[at.clone()],
+        };
+        dw_rows_forward(s, conv.x, rows, x, wd, z);
+        if let PointwiseGrad::Sum { dwp, strip } = &mut dwp {
+            run_product(s, [&strip[..pixels * c], dy], c, 0, dwp, cout);
         }
         pointwise_rows(s, [cout, c], dy, packed, &mut dz[at], Mode::Set);
     }

@@ -23,6 +23,7 @@ mod linear;
 mod loss;
 mod norm;
 pub mod oracle;
+pub mod peak;
 mod pointwise;
 mod pool;
 pub mod reduce;

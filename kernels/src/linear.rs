@@ -6,9 +6,9 @@ use std::ops::Range;
 
 /// Matrices are row-major; `k` is the length of a row.
 pub trait LinearKernels: Sized {
-    /// y[i, j] = sum over k of a[i, k] * b[j, k]: a `[m, k]`, b `[p, k]`, y `[m, p]`.
+    /// `y[i, j]` = sum over k of `a[i, k]` * `b[j, k]`: a `[m, k]`, b `[p, k]`, y `[m, p]`.
     fn matmul_nt_forward(isa: Isa, k: usize, a: &[Self], b: &[Self], y: &mut [Self]);
-    /// da[i, k] = sum over j of dy[i, j] * b[j, k]; db[j, k] = sum over i of dy[i, j] * a[i, k].
+    /// `da[i, k]` = sum over j of `dy[i, j]` * `b[j, k]`; `db[j, k]` = sum over i of `dy[i, j]` * `a[i, k]`.
     #[allow(clippy::too_many_arguments)]
     fn matmul_nt_backward(
         isa: Isa,
@@ -90,7 +90,7 @@ fn rows(k: usize, a: &[f32], b: &[f32], product: usize, name: &str) -> (usize, u
     (m, p)
 }
 
-/// y[j] = a . b[j].
+/// `y[j]` = a . `b[j]`.
 struct Dots<'a> {
     a: &'a [f32],
     b: &'a [f32],
@@ -130,7 +130,7 @@ fn dot<S: Simd>(s: S, a: &[f32], b: &[f32]) -> f32 {
     s.sum(s.add(pairs, rest[0]))
 }
 
-/// to = sum over r of factors[r * stride] * rows[r].
+/// to = sum over r of `factors[r * stride]` * `rows[r]`.
 struct Combination<'a> {
     factors: &'a [f32],
     stride: usize,

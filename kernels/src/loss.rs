@@ -16,7 +16,7 @@ pub struct MarginSoftmax {
 
 /// Labels are class indices below `classes`.
 pub trait LossKernels: Sized {
-    /// loss[0] = mean over rows of -log softmax(s * (x - m * onehot))[label]; `probabilities` gets that softmax,
+    /// `loss[0]` = mean over rows of `-log softmax(s * (x - m * onehot))[label]`; `probabilities` gets that softmax,
     /// `[n, classes]` (the largest is subtracted first, so nothing overflows).
     fn margin_softmax_forward(
         isa: Isa,
@@ -26,7 +26,7 @@ pub trait LossKernels: Sized {
         value: &mut [Self],
         probabilities: &mut [Self],
     );
-    /// dx = dvalue[0] * s / n * (probabilities - onehot).
+    /// dx = `dvalue[0]` * s / n * (probabilities - onehot).
     fn margin_softmax_backward(
         isa: Isa,
         loss: &MarginSoftmax,

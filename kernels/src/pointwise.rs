@@ -1,13 +1,13 @@
 //! 1x1 convolution with stride 1 or 2; also the matrix product of a linear layer.
 
-use crate::gemm::outer::{Step, Walk, product};
+use crate::gemm::outer::{Step, Walk, product, run_product};
 use crate::gemm::pack::{pack, pack_flipped, packed_len, panels};
 use crate::gemm::tile::{Columns, Rows, tile};
 use crate::gemm::{MR, for_chunks, worth_threads};
 use crate::reduce::{combine, parts};
 use crate::{Conv, ConvBackward, Isa, Kernel, Mode, Shape, Simd};
 
-/// y[n,h,w,o] = sum over c of x[n, s*h, s*w, c] * w[c, o], s the stride. Weights are `[cin, cout]`. A linear
+/// `y[n,h,w,o]` = sum over c of `x[n, s*h, s*w, c]` * `w[c, o]`, s the stride. Weights are `[cin, cout]`. A linear
 /// layer is the case of a 1x1 map.
 pub trait PointwiseKernels: Sized {
     /// Scratch elements that [`Self::pointwise_forward`] wants.
@@ -20,14 +20,11 @@ pub trait PointwiseKernels: Sized {
     fn pointwise_backward(isa: Isa, conv: &Conv, args: ConvBackward<'_, Self>);
 }
 
-/// Pixels of a block whose products stay in the first-level cache (32 KB) where the channels allow it; a
-/// multiple of the tile's rows, and long enough that the tiles of a weight gradient are seldom spilled.
-const fn block_pixels(cin: usize, cout: usize) -> usize {
-    let fit = 6 * 1024 / (cin + cout) / MR * MR;
-    if fit < 72 { 72 } else { fit }
-}
+/// Pixels of a block: with 32 channels x and y of a block stay in the first-level cache (32 KB), with more the
+/// tiles of a weight gradient still sum over enough pixels before they are added to memory.
+const BLOCK: usize = 96;
 
-/// y[p, :] (=|+=) x[p, :] * w for the consecutive pixels of `y`; w is packed.
+/// `y[p, :]` (=|+=) `x[p, :]` * w for the consecutive pixels of `y`; w is packed.
 #[inline(always)]
 pub(crate) fn pointwise_rows<S: Simd>(
     s: S,
@@ -37,8 +34,7 @@ pub(crate) fn pointwise_rows<S: Simd>(
     y: &mut [f32],
     mode: Mode,
 ) {
-    let block = block_pixels(cin, cout);
-    for (x, y) in x.chunks(block * cin).zip(y.chunks_mut(block * cout)) {
+    for (x, y) in x.chunks(BLOCK * cin).zip(y.chunks_mut(BLOCK * cout)) {
         let pixels = y.len() / cout;
         for (i, panel) in panels(cin, packed).enumerate() {
             let columns = Columns::of_panel(i, cout);
@@ -136,7 +132,7 @@ fn strided_dw<S: Simd>(s: S, conv: &Conv, x: &[f32], first: usize, dy: &[f32], d
     // With an even height the output rows of all images are at equal distances in x.
     let even = conv.x.h == y.h * conv.stride;
     let (images, height) = if even { (1, y.n * y.h) } else { (y.n, y.h) };
-    let block = (block_pixels(cin, cout) / y.w).max(1);
+    let block = (BLOCK / y.w).max(1);
     for image in 0..images {
         for h in (0..height).step_by(block) {
             let (x_row, y_row) = (image * conv.x.h + conv.stride * h, image * y.h + h);
@@ -173,17 +169,16 @@ pub(crate) fn pointwise_images_backward<S: Simd>(
         }
         return;
     }
-    let block = block_pixels(cin, cout);
     let pixels = conv.x.pixels();
-    for p in (0..pixels).step_by(block) {
-        let count = block.min(pixels - p);
+    for p in (0..pixels).step_by(BLOCK) {
+        let count = BLOCK.min(pixels - p);
         let dy = &dy[p * cout..][..count * cout];
         if let Some((dx, mode)) = &mut dx {
             pointwise_rows(s, [cout, cin], dy, packed, &mut dx[p * cin..][..count * cin], *mode);
         }
         if let Some((first, dw)) = &mut dw {
             let x = &x[p * cin..][..count * cin];
-            product(s, &Walk::run(count, cin, cout), x, *first, dy, dw, cout);
+            run_product(s, [x, dy], cin, *first, dw, cout);
         }
     }
 }

@@ -11,7 +11,7 @@ pub(crate) mod neon;
 pub(crate) mod portable;
 
 /// Lanes of a vector.
-pub const LANES: usize = 8;
+pub(crate) const LANES: usize = 8;
 
 /// About a dozen operations on eight lanes of `f32`.
 pub trait Simd: Copy + Send + Sync + 'static {

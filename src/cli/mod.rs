@@ -1,13 +1,16 @@
 //! The command line: one file a command, each with its options and its `run`.
 
 mod augment;
+mod data;
 mod eval;
 mod gradcheck;
+mod model;
 mod predict;
 mod profile;
 mod train;
 
 use crate::error::{Error, Result};
+use clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
 use clap::{Parser, Subcommand};
 use moue_kernels::Isa;
 use std::process::ExitCode;
@@ -65,16 +68,39 @@ impl Context {
     }
 }
 
-/// Runs the command line: 0 on success, 2 on wrong usage, 1 on any other failure with one line on stderr.
+/// Runs the command line: 0 on success, 2 on wrong usage, 130 when a signal ended it early, 1 on any other failure,
+/// with one line on stderr.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Help and version too: those go to stdout, with status 0.
+        Err(error) if !error.use_stderr() || error.kind() == DisplayHelpOnMissingArgumentOrSubcommand => {
+            error.exit()
+        }
+        Err(error) => {
+            eprintln!("moue: {}", one_line(&error.to_string()));
+            return ExitCode::from(2);
+        }
+    };
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("moue: {error}");
-            ExitCode::from(if matches!(error, Error::Usage(_)) { 2 } else { 1 })
+            ExitCode::from(match error {
+                Error::Usage(_) => 2,
+                Error::Interrupted(_) => 130,
+                _ => 1,
+            })
         }
     }
+}
+
+/// What is wrong with the usage, without the reminder of the right one that clap appends.
+fn one_line(message: &str) -> String {
+    let lines = message.lines().map(str::trim).take_while(|line| !line.starts_with("Usage: "));
+    let lines: Vec<&str> =
+        lines.filter(|line| !line.is_empty() && !line.starts_with("For more information")).collect();
+    lines.join(" ").trim_start_matches("error: ").to_owned()
 }
 
 /// Runs inside a pool of its own: workers that the step's tasks are pushed to directly cost no allocation.
@@ -94,4 +120,18 @@ fn run(cli: Cli) -> Result<()> {
         Command::Profile(args) => profile::run(args, &context),
         Command::Augment(args) => augment::run(args, &context),
     })
+}
+
+/// Parses an option's value.
+fn positive(text: &str) -> std::result::Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|x: &f64| x.is_finite() && *x > 0.0)
+        .ok_or("expected a number above 0".to_owned())
+}
+
+/// Parses an option's value.
+fn not_negative(text: &str) -> std::result::Result<f64, String> {
+    let fits = |x: &f64| x.is_finite() && *x >= 0.0;
+    text.parse().ok().filter(fits).ok_or("expected a number of 0 or more".to_owned())
 }

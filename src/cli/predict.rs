@@ -1,12 +1,164 @@
 //! `moue predict`.
 
 use super::Context;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::infer::{Classifier, argmax};
+use moue_datasets::PIXELS;
+use moue_datasets::decode::{fit_face, is_image, read_grey};
+use rayon::prelude::*;
+use serde::ser::{Serialize, Serializer};
+use std::fs;
+use std::path::{Path, PathBuf};
 
-/// Placeholder.
+/// Images decoded and classified together.
+const CHUNK: usize = 256;
+
+/// Tell the expression of faces.
+///
+/// Each image is taken as one face: the largest square around its centre. Files that cannot be read are reported
+/// and left out; the exit status is 1 only if nothing could be read.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {}
+pub(super) struct Args {
+    /// Images, and folders to search for images.
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// Weights of a run, such as runs/NAME/best.safetensors.
+    #[arg(long, value_name = "FILE")]
+    weights: PathBuf,
+}
 
-pub(super) fn run(_args: Args, _context: &Context) -> Result<()> {
-    todo!()
+/// What `--json` prints.
+#[derive(Debug, serde::Serialize)]
+struct Predictions {
+    results: Vec<Prediction>,
+}
+
+/// One image.
+#[derive(Debug, serde::Serialize)]
+struct Prediction {
+    path: PathBuf,
+    faces: Vec<Face>,
+    error: Option<String>,
+}
+
+/// One face of an image.
+#[derive(Debug, serde::Serialize)]
+struct Face {
+    /// x, y, width, height in pixels of the image.
+    #[serde(rename = "box")]
+    place: [u32; 4],
+    label: String,
+    probabilities: Probabilities,
+}
+
+/// A JSON object in the order of the classes.
+#[derive(Debug)]
+struct Probabilities(Vec<(String, f32)>);
+
+impl Serialize for Probabilities {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(class, p)| (class, p)))
+    }
+}
+
+pub(super) fn run(args: Args, context: &Context) -> Result<()> {
+    let mut classifier = Classifier::load(&args.weights, context.isa)?;
+    let mut results = Vec::new();
+    let mut images = Vec::new();
+    for path in &args.paths {
+        match find_images(path) {
+            Ok(found) => images.extend(found),
+            Err(error) => results.push(Prediction::failed(path, error)),
+        }
+    }
+    for paths in images.chunks(CHUNK) {
+        results.extend(predict(&mut classifier, paths)?);
+    }
+    for result in &results {
+        if let Some(error) = &result.error {
+            eprintln!("moue: {}: {error}", result.path.display());
+        }
+    }
+    let all_failed = results.iter().all(|r| r.error.is_some());
+    let predictions = Predictions { results };
+    context.print(&predictions, || predictions.print());
+    if all_failed {
+        return Err(Error::format(&args.paths[0], "no face could be read"));
+    }
+    Ok(())
+}
+
+/// The image itself, or all images below a folder, sorted; links to folders are not followed.
+fn find_images(path: &Path) -> std::result::Result<Vec<PathBuf>, String> {
+    if !fs::metadata(path).map_err(|e| e.to_string())?.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut found = Vec::new();
+    let mut folders = vec![path.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let entries = fs::read_dir(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+        for entry in entries.filter_map(std::result::Result::ok) {
+            let path = entry.path();
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                folders.push(path);
+            } else if is_image(&path) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    if found.is_empty() { Err("no image in this folder".to_owned()) } else { Ok(found) }
+}
+
+/// Reads and classifies images; those that cannot be read come back with their error.
+fn predict(classifier: &mut Classifier, paths: &[PathBuf]) -> Result<Vec<Prediction>> {
+    let decoded: Vec<_> = paths.par_iter().map(|path| read_square(path)).collect();
+    let faces: Vec<&[u8; PIXELS]> = decoded.iter().filter_map(|d| Some(&d.as_ref().ok()?.0)).collect();
+    let mut probabilities = classifier.probabilities(&faces)?.into_iter();
+    let results = paths.iter().zip(&decoded).map(|(path, decoded)| match decoded {
+        Err(error) => Prediction::failed(path, error.clone()),
+        Ok((_, place)) => {
+            let p = probabilities.next().expect("probabilities for each face");
+            let label = classifier.classes()[argmax(&p)].clone();
+            let probabilities = Probabilities(classifier.classes().iter().cloned().zip(p).collect());
+            let face = Face { place: *place, label, probabilities };
+            Prediction { path: path.clone(), faces: vec![face], error: None }
+        }
+    });
+    Ok(results.collect())
+}
+
+/// The largest square around an image's centre as a face, and where it lies.
+fn read_square(path: &Path) -> std::result::Result<([u8; PIXELS], [u32; 4]), String> {
+    let grey = read_grey(path).map_err(|error| without_path(path, &error))?;
+    let (width, height) = grey.dimensions();
+    let side = width.min(height);
+    Ok((fit_face(&grey), [(width - side) / 2, (height - side) / 2, side, side]))
+}
+
+/// The message without a path in front: the path stands beside it.
+fn without_path(path: &Path, error: &moue_datasets::Error) -> String {
+    let text = error.to_string();
+    let prefix = format!("{}: ", path.display());
+    text.strip_prefix(&prefix).map_or(text.clone(), str::to_owned)
+}
+
+impl Prediction {
+    fn failed(path: &Path, error: String) -> Self {
+        Self { path: path.to_owned(), faces: Vec::new(), error: Some(error) }
+    }
+}
+
+impl Predictions {
+    fn print(&self) {
+        for result in &self.results {
+            for face in &result.faces {
+                let mut ranked: Vec<_> = face.probabilities.0.iter().collect();
+                ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
+                let ranked: Vec<_> =
+                    ranked.iter().take(3).map(|(class, p)| format!("{class} {:.1} %", 100.0 * p)).collect();
+                println!("{}: {}", result.path.display(), ranked.join(", "));
+            }
+        }
+    }
 }

@@ -16,7 +16,7 @@ const WIDTHS: [usize; 4] = [32, 64, 128, 256];
 const SIDE: usize = 48;
 
 /// Where the CBAM sits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum CbamPosition {
     /// Nowhere: the plain DNN.
@@ -46,6 +46,16 @@ pub enum Loss {
         /// m.
         margin: f64,
     },
+}
+
+impl Loss {
+    /// `softmax` or `am-softmax`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Softmax => "softmax",
+            Self::AmSoftmax { .. } => "am-softmax",
+        }
+    }
 }
 
 /// A model: all that must be known to record it.
@@ -151,7 +161,7 @@ mod tests {
         assert_eq!(g.init_params(&mut Rng::new(0)).count(), 498_866);
         let plan = g.compile::<f32>(net.loss, Isa::fastest()).unwrap();
         let millions = plan.macs() as f64 / 2e6;
-        assert!((43.0..46.0).contains(&millions), "{millions} M multiply-adds an image");
+        assert!((43.5..43.7).contains(&millions), "{millions} M multiply-adds an image");
         assert!(2 * plan.arena_bytes() <= plan.unshared_bytes() + plan.arena_bytes());
     }
 

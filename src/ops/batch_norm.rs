@@ -54,7 +54,7 @@ impl Operation for BatchNorm {
     fn spec(&self) -> Spec {
         let shape = self.0.shape;
         let name = if self.0.relu { "batch_norm_relu" } else { "batch_norm" };
-        Spec { reads_x: true, aux: 2 * shape.c, macs: 2 * shape.len() as u64, ..Spec::new(name, shape) }
+        Spec { reads_x: true, aux: 2 * shape.c, ..Spec::new(name, shape) }
     }
 }
 

@@ -10,7 +10,7 @@ use moue_kernels::{Element, Shape};
 struct Bias(Shape);
 
 impl Graph {
-    /// y[.., c] = x[.., c] + b[c]; `b` is `[c]`.
+    /// `y[.., c]` = `x[.., c]` + `b[c]`; `b` is `[c]`.
     pub fn bias(&mut self, x: Var, b: Param) -> Var {
         let shape = self.shape(x);
         let dims = self.dims(b).to_vec();

@@ -9,7 +9,7 @@ use moue_kernels::{Element, Shape};
 struct ChannelPool(Shape);
 
 impl Graph {
-    /// y[n,h,w] = (mean over channels, max over channels): `[n, h, w, 2]`.
+    /// `y[n,h,w]` = (mean over channels, max over channels): `[n, h, w, 2]`.
     pub fn channel_pool(&mut self, x: Var) -> Var {
         let shape = self.shape(x);
         self.push(ChannelPool(shape), &[x], Operands::default())

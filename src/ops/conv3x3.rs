@@ -1,16 +1,19 @@
-//! Standard 3x3 convolution, stride 1, padding 1.
+//! Standard 3x3 convolution, stride 1, padding 1: direct, or by Winograd's minimal filtering where that is faster.
 
 use super::{Backward, Forward, Operands, Operation, Run, Scratch, Spec};
 use crate::gradcheck::{Checked, Suite};
 use crate::graph::{Graph, Param, Var};
 use crate::params::Init;
-use moue_kernels::{Conv, Element};
+use moue_kernels::{Conv, Element, winograd_pays};
 
 #[derive(Debug)]
-struct Conv3x3(Conv);
+struct Conv3x3 {
+    conv: Conv,
+    winograd: bool,
+}
 
 impl Graph {
-    /// y[n,h,w,o] = sum over taps (i, j) and channels c of x[n, h+i-1, w+j-1, c] * w[i, j, c, o].
+    /// `y[n,h,w,o]` = sum over taps (i, j) and channels c of `x[n, h+i-1, w+j-1, c]` * `w[i, j, c, o]`.
     ///
     /// `x` is `[n, h, w, cin]`, `w` `[3, 3, cin, cout]`; the map keeps its size.
     pub fn conv3x3(&mut self, x: Var, w: Param) -> Var {
@@ -19,38 +22,47 @@ impl Graph {
         let fits = dims.len() == 4 && dims[..3] == [3, 3, shape.c];
         self.require(fits, "conv3x3", &format!("weights [3, 3, {}, cout]", shape.c), format!("{dims:?}"));
         let conv = Conv { x: shape, cout: *dims.last().unwrap_or(&1), stride: 1 };
-        self.push(Conv3x3(conv), &[x], Operands { params: vec![w], ..Default::default() })
+        let winograd = winograd_pays(&conv);
+        self.push(Conv3x3 { conv, winograd }, &[x], Operands { params: vec![w], ..Default::default() })
     }
 }
 
 impl Operation for Conv3x3 {
     fn spec(&self) -> Spec {
-        let y = self.0.y();
-        let macs = (y.len() * 9 * self.0.x.c) as u64;
+        let y = self.conv.y();
+        // As the direct convolution counts them: Winograd's 4x fewer multiplications are not fewer results.
+        let macs = (y.len() * 9 * self.conv.x.c) as u64;
         Spec { reads_x: true, macs, ..Spec::new("conv3x3", y) }
     }
 }
 
 impl<T: Element> Run<T> for Conv3x3 {
     fn scratch(&self) -> Scratch {
-        Scratch {
-            forward: T::conv3x3_forward_scratch(&self.0),
-            backward: T::conv3x3_backward_scratch(&self.0),
+        let conv = &self.conv;
+        if self.winograd {
+            Scratch {
+                forward: T::winograd_forward_scratch(conv),
+                backward: T::winograd_backward_scratch(conv),
+            }
+        } else {
+            Scratch { forward: T::conv3x3_forward_scratch(conv), backward: T::conv3x3_backward_scratch(conv) }
         }
     }
 
     fn forward(&self, io: Forward<'_, T>) {
-        T::conv3x3_forward(io.isa, &self.0, io.x[0], io.w[0], io.y, io.scratch);
+        let forward = if self.winograd { T::winograd_forward } else { T::conv3x3_forward };
+        forward(io.isa, &self.conv, io.x[0], io.w[0], io.y, io.scratch);
     }
 
     fn backward(&self, io: Backward<'_, T>) {
-        T::conv3x3_backward(io.isa, &self.0, io.into_conv());
+        let backward = if self.winograd { T::winograd_backward } else { T::conv3x3_backward };
+        backward(io.isa, &self.conv, io.into_conv());
     }
 }
 
 /// Gradient checks of this operation.
 pub(super) fn checks(suite: &mut Suite) {
-    for (cin, cout, h, w) in [(1, 5, 4, 3), (3, 17, 3, 3), (9, 2, 1, 5)] {
+    for (cin, cout, h, w) in [(1, 5, 4, 3), (3, 17, 3, 3), (9, 2, 1, 5), (16, 17, 9, 8)] {
         suite.add("conv3x3", move |g| {
             let x = g.input([2, h, w, cin]);
             let k = g.param("w", &[3, 3, cin, cout], Init::Uniform { fan_in: 9 * cin });

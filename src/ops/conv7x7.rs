@@ -10,7 +10,7 @@ use moue_kernels::{Element, Shape};
 struct Conv7x7(Shape);
 
 impl Graph {
-    /// y[n,h,w] = sum over taps (i, j) and c of x[n, h+i-3, w+j-3, c] * w[i, j, c].
+    /// `y[n,h,w]` = sum over taps (i, j) and c of `x[n, h+i-3, w+j-3, c]` * `w[i, j, c]`.
     ///
     /// `x` is `[n, h, w, 2]`, `w` `[7, 7, 2]`, the result `[n, h, w, 1]`.
     pub fn conv7x7(&mut self, x: Var, w: Param) -> Var {

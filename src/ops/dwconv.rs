@@ -10,7 +10,7 @@ use moue_kernels::{Element, Shape};
 struct DwConv(Shape);
 
 impl Graph {
-    /// y[n,h,w,c] = sum over taps (i, j) of x[n, h+i-1, w+j-1, c] * w[i, j, c].
+    /// `y[n,h,w,c]` = sum over taps (i, j) of `x[n, h+i-1, w+j-1, c]` * `w[i, j, c]`.
     ///
     /// `x` is `[n, h, w, c]`, `w` `[3, 3, c]`; the shape stays.
     pub fn dwconv(&mut self, x: Var, w: Param) -> Var {

@@ -9,7 +9,7 @@ use moue_kernels::{Element, Shape};
 struct GlobalAvg(Shape);
 
 impl Graph {
-    /// y[n,c] = mean over h and w: `[n, 1, 1, c]`.
+    /// `y[n,c]` = mean over h and w: `[n, 1, 1, c]`.
     pub fn global_avg(&mut self, x: Var) -> Var {
         let shape = self.shape(x);
         self.push(GlobalAvg(shape), &[x], Operands::default())

@@ -9,7 +9,7 @@ use moue_kernels::{Element, Shape};
 struct GlobalMax(Shape);
 
 impl Graph {
-    /// y[n,c] = maximum over h and w: `[n, 1, 1, c]`.
+    /// `y[n,c]` = maximum over h and w: `[n, 1, 1, c]`.
     pub fn global_max(&mut self, x: Var) -> Var {
         let shape = self.shape(x);
         self.push(GlobalMax(shape), &[x], Operands::default())

@@ -9,7 +9,7 @@ use moue_kernels::{Element, Shape};
 struct L2Normalize(Shape);
 
 impl Graph {
-    /// y[r] = x[r] / max(|x[r]|, 1e-12) for every row of c values.
+    /// `y[r]` = `x[r]` / max(|`x[r]`|, 1e-12) for every row of c values.
     pub fn l2_normalize(&mut self, x: Var) -> Var {
         let shape = self.shape(x);
         self.push(L2Normalize(shape), &[x], Operands::default())

@@ -13,7 +13,7 @@ struct MarginSoftmax {
 }
 
 impl Graph {
-    /// Mean over rows of -log softmax(scale * (x - margin * onehot(label)))[label]: one number.
+    /// Mean over rows of `-log softmax(scale * (x - margin * onehot(label)))[label]`: one number.
     ///
     /// `logits` is `[n, 1, 1, classes]`, `labels` n class indices.
     pub fn margin_softmax(&mut self, logits: Var, labels: Labels, scale: f64, margin: f64) -> Var {
@@ -32,7 +32,7 @@ impl Graph {
         self.push(MarginSoftmax { rows, constants }, &[logits], operands)
     }
 
-    /// Mean over rows of -log softmax(x)[label].
+    /// Mean over rows of -log `softmax(x)[label]`.
     pub fn cross_entropy(&mut self, logits: Var, labels: Labels) -> Var {
         self.margin_softmax(logits, labels, 1.0, 0.0)
     }

@@ -12,7 +12,7 @@ struct MatmulNt {
 }
 
 impl Graph {
-    /// y[i, j] = sum over k of a[i, k] * b[j, k]: `a` `[m, 1, 1, k]`, `b` `[p, 1, 1, k]`, y `[m, 1, 1, p]`.
+    /// `y[i, j]` = sum over k of `a[i, k]` * `b[j, k]`: `a` `[m, 1, 1, k]`, `b` `[p, 1, 1, k]`, y `[m, 1, 1, p]`.
     pub fn matmul_nt(&mut self, a: Var, b: Var) -> Var {
         let (m, p) = (self.shape(a), self.shape(b));
         self.require(m.c == p.c, "matmul_nt", &format!("rows of {}", m.c), p);

@@ -9,7 +9,7 @@ use moue_kernels::{Element, Shape};
 struct MaxPool(Shape);
 
 impl Graph {
-    /// y[n,i,j,c] = max of x[n, 2i-1..=2i+1, 2j-1..=2j+1, c] inside the map: `[n, ceil(h/2), ceil(w/2), c]`.
+    /// `y[n,i,j,c]` = max of `x[n, 2i-1..=2i+1, 2j-1..=2j+1, c]` inside the map: `[n, ceil(h/2), ceil(w/2), c]`.
     pub fn max_pool(&mut self, x: Var) -> Var {
         let shape = self.shape(x);
         self.push(MaxPool(shape), &[x], Operands::default())

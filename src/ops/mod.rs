@@ -79,7 +79,7 @@ pub struct Spec {
     pub aux: usize,
     /// Bytes that forward leaves for backward (pooling indices).
     pub index: usize,
-    /// Multiply-adds of the forward pass.
+    /// Multiply-adds of the forward pass; only those of convolutions and matrix products count.
     pub macs: u64,
 }
 

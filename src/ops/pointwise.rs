@@ -10,7 +10,7 @@ use moue_kernels::{Conv, Element};
 struct Pointwise(Conv);
 
 impl Graph {
-    /// y[n,h,w,o] = sum over c of x[n, s*h, s*w, c] * w[c, o], s the stride (1 or 2).
+    /// `y[n,h,w,o]` = sum over c of `x[n, s*h, s*w, c]` * `w[c, o]`, s the stride (1 or 2).
     ///
     /// `x` is `[n, h, w, cin]`, `w` `[cin, cout]`.
     pub fn pointwise(&mut self, x: Var, w: Param, stride: usize) -> Var {

@@ -21,7 +21,7 @@ impl Graph {
 
 impl Operation for ScalePixels {
     fn spec(&self) -> Spec {
-        Spec { reads_x: true, macs: self.0.len() as u64, ..Spec::new("scale_pixels", self.0) }
+        Spec { reads_x: true, ..Spec::new("scale_pixels", self.0) }
     }
 }
 

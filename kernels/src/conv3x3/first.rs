@@ -79,11 +79,10 @@ pub(super) fn dw<S: Simd>(s: S, conv: &Conv, taps: Range<usize>, x: &[f32], dy: 
         for top in (0..h).step_by(ROWS) {
             for co in (0..cout).step_by(LANES) {
                 let rows = top..h.min(top + ROWS);
-                let acc = eight_channels(s, conv, rows, x, dy, co);
+                let sums = eight_channels(s, conv, rows, x, dy, co);
                 let columns = LANES.min(cout - co);
                 for (dw, tap) in dw.chunks_exact_mut(cout).zip(taps.clone()) {
-                    let sums = s.to_array(acc[tap]);
-                    dw[co..co + columns].iter_mut().zip(sums).for_each(|(dw, sum)| *dw += sum);
+                    dw[co..co + columns].iter_mut().zip(sums[tap]).for_each(|(dw, sum)| *dw += sum);
                 }
             }
         }
@@ -100,24 +99,30 @@ fn eight_channels<S: Simd>(
     x: &[f32],
     dy: &[f32],
     co: usize,
-) -> [S::V; 9] {
+) -> [[f32; LANES]; 9] {
     let (w, cout) = (conv.x.w, conv.cout);
     let mut acc = [s.zero(); 9];
     for h in rows {
         let dy = &dy[h * w * cout..][..w * cout];
         for (first, dy) in (0..w).step_by(MR).zip(dy.chunks(MR * cout)) {
             let patch = patch(conv, x, h, first);
-            for r in 0..dy.len() / cout {
-                let dy = &dy[r * cout + co..(r + 1) * cout];
-                let dy = match dy.first_chunk() {
-                    Some(dy) => s.load(dy),
-                    None => s.load_tail(dy),
-                };
-                for t in 0..9 {
-                    acc[t] = s.mul_add(s.splat(patch[t / 3][r + t % 3]), dy, acc[t]);
+            // Six times whatever the row holds: `r` is a constant in every copy, so nothing of the patch is checked.
+            for r in 0..MR {
+                if let Some(dy) = dy.get(r * cout + co..(r + 1) * cout) {
+                    let dy = match dy.first_chunk() {
+                        Some(dy) => s.load(dy),
+                        None => s.load_tail(dy),
+                    };
+                    for t in 0..9 {
+                        acc[t] = s.mul_add(s.splat(patch[t / 3][r + t % 3]), dy, acc[t]);
+                    }
                 }
             }
         }
     }
-    acc
+    let mut sums = [[0.0; LANES]; 9];
+    for t in 0..9 {
+        s.store(acc[t], &mut sums[t]);
+    }
+    sums
 }

@@ -108,10 +108,10 @@ fn row_tile<S: Simd>(
         let row = source.row(i);
         for j in 0..taps {
             let mut rows = [source.zero; MR];
-            for r in 0..MR {
+            for (r, slot) in rows.iter_mut().enumerate() {
                 let pixel = first + r + j;
                 if inner || (1..=w).contains(&pixel) {
-                    rows[r] = &row[(pixel - 1) * cin..][..len];
+                    *slot = &row[(pixel - 1) * cin..][..len];
                 }
             }
             acc = accumulate(s, acc, rows, &panel[(i * 3 + j) * cin..][..len]);

@@ -13,7 +13,7 @@ use std::ops::Range;
 pub(crate) use backward::{block_images, conv3x3_dw};
 pub(crate) use forward::{NARROW, conv3x3_rows};
 
-/// y[n,h,w,o] = sum over taps (i, j) and channels c of x[n, h+i-1, w+j-1, c] * w[i, j, c, o]; outside the map
+/// `y[n,h,w,o]` = sum over taps (i, j) and channels c of `x[n, h+i-1, w+j-1, c]` * `w[i, j, c, o]`; outside the map
 /// x is 0. Weights are `[3, 3, cin, cout]`.
 pub trait Conv3x3Kernels: Sized {
     /// Scratch elements that [`Self::conv3x3_forward`] wants.

@@ -130,10 +130,10 @@ fn tile_of<S: Simd, const M: usize>(
     mode: Mode,
 ) {
     let mut slices: [&[f32]; M] = [&[]; M];
-    for r in 0..M {
+    for (r, slice) in slices.iter_mut().enumerate() {
         // Beyond the last row the first is read again and the result dropped: fewer tiles to compile.
         let at = if r < rows.count { rows.a[r] } else { rows.a[0] };
-        slices[r] = &a[at..][..panel.len()];
+        *slice = &a[at..][..panel.len()];
     }
     let acc = accumulate(s, zeros(s), slices, panel);
     for r in 0..M.min(rows.count) {

@@ -50,7 +50,7 @@ pub trait NormKernels: Sized {
     /// Scratch elements that the statistics, [`Self::batch_norm_apply`] and the backward pass want.
     fn batch_norm_scratch(shape: Shape) -> usize;
     /// Writes mean and biased variance over n, h, w of each channel to `stats`, `[2, c]`: a mean and a sum of
-    /// squared deviations per image, merged in index order (Chan et al. 1979), never E[x^2] - E[x]^2.
+    /// squared deviations per image, merged in index order (Chan et al. 1979), never `E[x^2]` - `E[x]`^2.
     fn batch_norm_stats(isa: Isa, shape: Shape, x: &[Self], stats: &mut [Self], scratch: &mut [Self]);
     /// Overwrites `y`, with the mean and variance in `stats`; computed as y = x * scale + shift with
     /// scale = gamma * rstd, shift = beta - mean * scale, rstd = 1 / sqrt(var + eps).

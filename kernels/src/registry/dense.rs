@@ -232,7 +232,11 @@ fn remainders(layer: Layer) -> Vec<Conv> {
             all.push(conv([3, 12, 12, 130], 255, 1));
             all.push(conv([3, 12, 12, 130], 255, 2));
         }
-        Layer::Conv3x3 => all.push(conv([5, 24, 25, 1], 33, 1)),
+        Layer::Conv3x3 => {
+            all.push(conv([5, 24, 25, 1], 33, 1));
+            // Several parts with several slices of the weights each.
+            all.push(conv([6, 5, 7, 70], 66, 1));
+        }
         Layer::Winograd => {
             // Maps of whole tiles, several blocks of tiles, few images cut into rows.
             for [n, h, w] in [[1, 4, 4], [3, 8, 8], [2, 48, 48], [1, 16, 100], [1, 40, 7]] {

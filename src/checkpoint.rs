@@ -1,0 +1,227 @@
+//! Everything that a run needs to continue bit for bit.
+//!
+//! A file is the magic `MOUECKP1`, the CRC-32 of the rest (little-endian), and a safetensors archive: parameters
+//! and running buffers under their names, Adam's moments `adam.m` and `adam.v`, and a JSON description. A run
+//! keeps the newest two, so that one is always complete and a damaged one can be replaced.
+
+use crate::archive::{Reader, Writer, not_finite, read_file};
+use crate::error::{Error, Result};
+use crate::files::Staged;
+use crate::optim::Adam;
+use crate::train::{Config, Progress};
+use crate::weights::{Facts, Weights};
+use moue_datasets::Normalisation;
+use moue_kernels::Isa;
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const MAGIC: [u8; 8] = *b"MOUECKP1";
+
+/// What a run is doing.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct State {
+    pub(crate) config: Config,
+    pub(crate) progress: Progress,
+    /// Checksum of the training data.
+    pub(crate) data: u32,
+}
+
+/// What the file describes itself with.
+#[derive(Serialize, Deserialize)]
+struct Header {
+    state: State,
+    classes: Vec<String>,
+    mean: f32,
+    std: f32,
+    facts: Facts,
+    adam_steps: u64,
+}
+
+/// A state with the numbers that belong to it.
+#[derive(Debug)]
+pub(crate) struct Checkpoint {
+    pub(crate) state: State,
+    pub(crate) weights: Weights,
+    adam_steps: u64,
+    m: Vec<f32>,
+    v: Vec<f32>,
+}
+
+impl State {
+    /// The start of a run.
+    pub(crate) fn new(config: Config, data: u32) -> Self {
+        Self { config, progress: Progress::default(), data }
+    }
+
+    /// Writes the newest checkpoint of the run in `folder`; what was the newest becomes the previous one.
+    pub(crate) fn save(&self, folder: &Path, weights: &Weights, adam: &Adam) -> Result<()> {
+        let [newest, previous] = files(folder);
+        let (_, m, v) = adam.state();
+        let finite = |x: &[f32]| x.iter().all(|x| x.is_finite());
+        let broken = not_finite(&weights.params).or((!finite(m) || !finite(v)).then_some("Adam's moments"));
+        if let Some(name) = broken {
+            let path = newest.display();
+            return Err(Error::NotFinite(format!("{path}: not written, as `{name}` is not finite")));
+        }
+        let staged = Staged::write(&newest, &self.to_bytes(weights, adam))?;
+        if newest.exists() {
+            fs::rename(&newest, &previous).map_err(Error::io(&previous))?;
+        }
+        staged.publish()
+    }
+
+    fn to_bytes(&self, weights: &Weights, adam: &Adam) -> Vec<u8> {
+        let (adam_steps, m, v) = adam.state();
+        let mut writer = Writer::default();
+        writer.params(&weights.params);
+        writer.tensor("adam.m", &[m.len()], m);
+        writer.tensor("adam.v", &[v.len()], v);
+        let body = writer.finish(&Header {
+            state: self.clone(),
+            classes: weights.classes.clone(),
+            mean: weights.normalisation.mean,
+            std: weights.normalisation.std,
+            facts: weights.facts.clone(),
+            adam_steps,
+        });
+        [&MAGIC[..], &crc32fast::hash(&body).to_le_bytes(), &body].concat()
+    }
+}
+
+impl Checkpoint {
+    /// The newest checkpoint of the run in `folder` that is complete, and a warning if it is not the newest one.
+    pub(crate) fn load(folder: &Path) -> Result<(Self, Option<String>)> {
+        let [newest, previous] = files(folder);
+        if !newest.exists() && !previous.exists() {
+            return Err(Error::format(folder, "no checkpoint to resume from"));
+        }
+        match Self::read(&newest) {
+            Ok(checkpoint) => Ok((checkpoint, None)),
+            Err(error) => match Self::read(&previous) {
+                Ok(checkpoint) => {
+                    let progress = &checkpoint.state.progress;
+                    let warning =
+                        format!("{error}; continuing from step {} of the previous one", progress.step);
+                    Ok((checkpoint, Some(warning)))
+                }
+                Err(_) => Err(error),
+            },
+        }
+    }
+
+    fn read(path: &Path) -> Result<Self> {
+        let bytes = read_file(path)?;
+        let not_one = || Error::format(path, "not a checkpoint");
+        let rest = bytes.strip_prefix(&MAGIC).ok_or_else(not_one)?;
+        let (sum, body) = rest.split_first_chunk().ok_or_else(not_one)?;
+        if crc32fast::hash(body) != u32::from_le_bytes(*sum) {
+            return Err(Error::format(path, "the checkpoint is damaged (its checksum does not fit)"));
+        }
+        let mut reader = Reader::new(path, body)?;
+        let Header { state, classes, mean, std, facts, adam_steps } = reader.header()?;
+        let normalisation = Normalisation { mean, std };
+        let mut weights = Weights::new(state.config.model, classes, normalisation, 0, Isa::fastest())?;
+        weights.facts = facts;
+        reader.params(&mut weights.params)?;
+        let len = Adam::new(&weights.params, state.config.lr, Isa::fastest()).state().1.len();
+        let (mut m, mut v) = (vec![0.0; len], vec![0.0; len]);
+        reader.take("adam.m", &[len], &mut m)?;
+        reader.take("adam.v", &[len], &mut v)?;
+        reader.finish()?;
+        Ok(Self { state, weights, adam_steps, m, v })
+    }
+
+    /// Gives an optimiser of these weights the stored moments and count of steps.
+    pub(crate) fn restore(&self, adam: &mut Adam) {
+        let fits = adam.restore(self.adam_steps, &self.m, &self.v);
+        assert!(fits, "moments were read with the length of these parameters");
+    }
+}
+
+/// The newest checkpoint and the one before it.
+pub(crate) fn files(folder: &Path) -> [PathBuf; 2] {
+    ["checkpoint.bin", "checkpoint-previous.bin"].map(|name| folder.join(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::{CbamPosition, Loss, Model};
+    use crate::train::Augmentation;
+
+    fn state() -> (State, Weights, Adam) {
+        let model = Model { cbam: CbamPosition::None, loss: Loss::Softmax, classes: 2 };
+        let classes = vec!["happy".to_owned(), "sad".to_owned()];
+        let normalisation = Normalisation { mean: 0.5, std: 0.25 };
+        let weights = Weights::new(model, classes, normalisation, 1, Isa::fastest()).unwrap();
+        let mut adam = Adam::new(&weights.params, 0.1, Isa::fastest());
+        let ones = vec![1.5; adam.state().1.len()];
+        assert!(adam.restore(7, &ones, &ones));
+        let config = Config {
+            data: "synthetic".to_owned(),
+            limit: None,
+            fold: None,
+            model,
+            epochs: 3,
+            batch: 32,
+            lr: 0.1 + 0.2,
+            seed: u64::MAX,
+            augment: Augmentation::Paper,
+        };
+        (State::new(config, 5), weights, adam)
+    }
+
+    #[test]
+    fn a_round_trip_keeps_every_bit() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut state, weights, adam) = state();
+        state.progress.tally.loss = 0.1 + 0.7;
+        state.save(folder.path(), &weights, &adam).unwrap();
+        let (loaded, warning) = Checkpoint::load(folder.path()).unwrap();
+        assert!(warning.is_none());
+        assert_eq!((&loaded.state.config, &loaded.state.progress), (&state.config, &state.progress));
+        let mut restored = Adam::new(&loaded.weights.params, 0.1, Isa::fastest());
+        loaded.restore(&mut restored);
+        assert_eq!(restored.state(), adam.state());
+        assert!(loaded.state.to_bytes(&loaded.weights, &restored) == state.to_bytes(&weights, &adam));
+    }
+
+    #[test]
+    fn the_previous_one_steps_in_for_a_damaged_or_missing_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut state, weights, adam) = state();
+        for step in [10, 20] {
+            state.progress.step = step;
+            state.save(folder.path(), &weights, &adam).unwrap();
+        }
+        let [newest, _] = files(folder.path());
+        let good = fs::read(&newest).unwrap();
+        let mut flipped = good.clone();
+        *flipped.last_mut().unwrap() ^= 1;
+        for bad in [&flipped[..], &good[..good.len() - 1], &good[..10], b"", b"something else"] {
+            fs::write(&newest, bad).unwrap();
+            let (loaded, warning) = Checkpoint::load(folder.path()).unwrap();
+            assert_eq!(loaded.state.progress.step, 10);
+            assert!(warning.unwrap().contains("continuing from step 10"));
+        }
+        // A crash between the two renames.
+        fs::remove_file(&newest).unwrap();
+        assert_eq!(Checkpoint::load(folder.path()).unwrap().0.state.progress.step, 10);
+    }
+
+    #[test]
+    fn a_broken_state_is_not_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let (state, mut weights, adam) = state();
+        state.save(folder.path(), &weights, &adam).unwrap();
+        let [newest, _] = files(folder.path());
+        let before = fs::read(&newest).unwrap();
+        weights.params.get_mut("head.weight").unwrap()[0] = f32::INFINITY;
+        let error = state.save(folder.path(), &weights, &adam).unwrap_err().to_string();
+        assert!(error.contains("`head.weight` is not finite"), "{error}");
+        assert!(fs::read(&newest).unwrap() == before);
+        let message = Checkpoint::load(&folder.path().join("nowhere")).unwrap_err().to_string();
+        assert!(message.contains("no checkpoint"), "{message}");
+    }
+}

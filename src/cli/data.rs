@@ -1,0 +1,46 @@
+//! Opening data sets for the commands.
+
+use super::Context;
+use crate::error::Result;
+use moue_datasets::{CacheStatus, Dataset, OpenOptions};
+use std::env;
+use std::path::PathBuf;
+
+/// Which data set, and how much of it.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct DataArgs {
+    /// `synthetic`, or a data set: FER2013 as CSV or folders, CK+, or folders of classes.
+    #[arg(long, value_name = "D", default_value = "synthetic")]
+    pub(super) data: String,
+    /// Use at most N images of each split, all classes in proportion.
+    #[arg(long, value_name = "N")]
+    pub(super) limit: Option<usize>,
+}
+
+/// Opens `data`. Decoded copies are kept in the folder `MOUE_CACHE` (default: `moue` in the user's cache folder;
+/// empty: nowhere).
+pub(super) fn open(data: &str, limit: Option<usize>, context: &Context) -> Result<Dataset> {
+    let options = OpenOptions { cache: cache_folder(), cap: limit, ..OpenOptions::default() };
+    let dataset = Dataset::open(data, &options)?;
+    if !context.quiet {
+        if let Some(first) = dataset.skipped.first() {
+            let (count, path, reason) = (dataset.skipped.len(), first.path.display(), &first.reason);
+            eprintln!("moue: warning: {count} left out of {data}, the first: {path}: {reason}");
+        }
+        if let CacheStatus::Failed(reason) = &dataset.cache {
+            eprintln!("moue: warning: no copy for the next time: {reason}");
+        }
+    }
+    Ok(dataset)
+}
+
+fn cache_folder() -> Option<PathBuf> {
+    let set = |name: &str| env::var_os(name).map(PathBuf::from);
+    match set("MOUE_CACHE") {
+        Some(folder) => (!folder.as_os_str().is_empty()).then_some(folder),
+        None => {
+            let base = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")))?;
+            base.is_absolute().then(|| base.join("moue"))
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Writing files so that a crash, a full disk or a signal leaves either the old content or the new.
+
+use crate::error::{Error, Result};
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Replaces the file at `path` by `bytes`, or leaves it as it was.
+///
+/// # Errors
+/// [`Error::Io`] with `path`.
+pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+    Staged::write(path, bytes)?.publish()
+}
+
+/// A complete file on the disk that does not have its name yet; removed again if it never gets it.
+#[derive(Debug)]
+pub(crate) struct Staged {
+    target: PathBuf,
+    temporary: PathBuf,
+    published: bool,
+}
+
+impl Staged {
+    /// Writes `bytes` to a temporary file beside `target` and waits until they are on the disk.
+    pub(crate) fn write(target: &Path, bytes: &[u8]) -> Result<Self> {
+        let mut name = OsString::from(".");
+        name.push(target.file_name().unwrap_or_default());
+        name.push(format!(".{}.tmp", std::process::id()));
+        // The same folder, hence the same file system: renaming is then atomic.
+        let staged =
+            Self { target: target.to_owned(), temporary: target.with_file_name(name), published: false };
+        let write = || {
+            let mut file = File::create(&staged.temporary)?;
+            file.write_all(bytes)?;
+            file.sync_all()
+        };
+        write().map_err(Error::io(target))?;
+        Ok(staged)
+    }
+
+    /// Gives the file its name, in place of an older one.
+    pub(crate) fn publish(mut self) -> Result<()> {
+        fs::rename(&self.temporary, &self.target).map_err(Error::io(&self.target))?;
+        self.published = true;
+        // Makes the name itself durable; folders cannot be synced everywhere, and the content already is.
+        if let Some(folder) = self.target.parent().filter(|p| !p.as_os_str().is_empty()) {
+            File::open(folder).and_then(|f| f.sync_all()).ok();
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if !self.published {
+            fs::remove_file(&self.temporary).ok();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_new_content_replaces_the_old() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        write_atomically(&path, b"old").unwrap();
+        write_atomically(&path, b"new").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn a_failure_keeps_the_old_content_and_cleans_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("inside"), b"old").unwrap();
+        let error = write_atomically(&path, b"new").unwrap_err().to_string();
+        assert!(error.contains(&path.display().to_string()), "{error}");
+        assert_eq!(fs::read(path.join("inside")).unwrap(), b"old");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert!(write_atomically(&folder.path().join("no/such/folder"), b"").is_err());
+    }
+
+    #[test]
+    fn an_unpublished_file_disappears() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(Staged::write(&folder.path().join("a"), b"x").unwrap());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+}

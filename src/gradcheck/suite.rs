@@ -1,0 +1,105 @@
+//! Named checks: what `moue gradcheck` and the tests run.
+
+use super::{Checked, Options, Probes, Report, check, check_at_points, models};
+use crate::error::Result;
+use crate::graph::{Graph, Phase};
+use std::borrow::Cow;
+
+/// Records a graph under check.
+type Build = Box<dyn Fn(&mut Graph) -> Checked + Send + Sync>;
+
+/// Points at which a whole model is tried.
+const POINTS: u64 = 4;
+
+/// A named graph.
+struct Case {
+    name: Cow<'static, str>,
+    phase: Phase,
+    /// A whole model: checked block by block.
+    whole: bool,
+    build: Build,
+}
+
+/// Named checks.
+#[derive(Default)]
+pub struct Suite {
+    cases: Vec<Case>,
+}
+
+impl Suite {
+    /// Every operation.
+    pub fn operations() -> Self {
+        let mut suite = Self::default();
+        crate::ops::checks(&mut suite);
+        suite
+    }
+
+    /// Whole models: every position of the CBAM with every loss.
+    pub fn models() -> Self {
+        let mut suite = Self::default();
+        models::checks(&mut suite);
+        suite
+    }
+
+    /// Adds a check of a graph in training.
+    pub fn add(&mut self, name: &'static str, build: impl Fn(&mut Graph) -> Checked + Send + Sync + 'static) {
+        self.add_in(Phase::Train, name, build);
+    }
+
+    /// Adds a check of a graph in `phase`.
+    pub fn add_in(
+        &mut self,
+        phase: Phase,
+        name: &'static str,
+        build: impl Fn(&mut Graph) -> Checked + Send + Sync + 'static,
+    ) {
+        self.cases.push(Case { name: name.into(), phase, whole: false, build: Box::new(build) });
+    }
+
+    /// Adds a check of a whole model in training.
+    pub fn add_model(&mut self, name: String, build: impl Fn(&mut Graph) -> Checked + Send + Sync + 'static) {
+        self.cases.push(Case { name: name.into(), phase: Phase::Train, whole: true, build: Box::new(build) });
+    }
+
+    /// Names, each once, in order.
+    pub fn names(&self) -> Vec<&str> {
+        let mut names: Vec<_> = self.cases.iter().map(|c| &*c.name).collect();
+        names.dedup();
+        names
+    }
+
+    /// Runs the checks called `only` (all, without a name), one report at a time.
+    pub fn run<'a>(
+        &'a self,
+        options: &'a Options,
+        only: Option<&'a str>,
+    ) -> impl Iterator<Item = Result<(&'a str, Report)>> + 'a {
+        let wanted = self.cases.iter().filter(move |c| only.is_none_or(|name| name == c.name));
+        wanted.map(move |case| {
+            let report = if case.whole {
+                // The forward pass of a whole model sums a thousand times more terms than an operation's.
+                let tolerance = 10.0 * options.tolerance;
+                let options = Options { probes: Probes::Blocks, tolerance, ..options.clone() };
+                check_at_points(&options, POINTS, case.phase, &case.build)?
+            } else {
+                check(options, case.phase, &case.build)?
+            };
+            Ok((&*case.name, report))
+        })
+    }
+}
+
+#[cfg(test)]
+pub(crate) fn assert_suite(add: fn(&mut Suite)) {
+    use moue_kernels::Isa;
+
+    let mut suite = Suite::default();
+    add(&mut suite);
+    assert!(!suite.cases.is_empty());
+    for isa in Isa::available() {
+        for result in suite.run(&Options { isa, ..Options::default() }, None) {
+            let (name, report) = result.unwrap();
+            assert!(report.ok(), "{name} on {isa:?}: {report:#?}");
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Standard 3x3 convolution against depthwise 3x3 + pointwise, at every layer shape of the network.
+//!
+//! The paper's claim is that the second costs 8 to 9 times less; in multiply-adds that is 9 N / (9 + N). How much
+//! of it arrives as time depends on both sides being near the machine's peak.
+
+use super::{median, seconds};
+use moue_datasets::Rng;
+use moue_kernels::{Conv, Conv3x3Kernels, ConvBackward, DwPwBackward, DwPwKernels, Grad, Isa, Shape};
+
+/// A layer's channels and map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layer {
+    /// Input channels.
+    pub cin: usize,
+    /// Output channels.
+    pub cout: usize,
+    /// Height and width of the map.
+    pub hw: usize,
+}
+
+impl Layer {
+    /// Every depthwise-separable layer shape of the network.
+    pub const ALL: [Self; 7] = [
+        Self::new(32, 32, 48),
+        Self::new(32, 64, 24),
+        Self::new(64, 64, 24),
+        Self::new(64, 128, 12),
+        Self::new(128, 128, 12),
+        Self::new(128, 256, 6),
+        Self::new(256, 256, 6),
+    ];
+
+    const fn new(cin: usize, cout: usize, hw: usize) -> Self {
+        Self { cin, cout, hw }
+    }
+
+    /// Multiply-adds of the standard over those of the depthwise-separable convolution.
+    pub fn theory(&self) -> f64 {
+        (9 * self.cout) as f64 / (9 + self.cout) as f64
+    }
+}
+
+/// Direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pass {
+    /// The output.
+    Forward,
+    /// Gradients of input and weights.
+    Backward,
+}
+
+/// Median times of both convolutions.
+#[derive(Clone, Copy, Debug)]
+pub struct Comparison {
+    /// Layer.
+    pub layer: Layer,
+    /// Direction.
+    pub pass: Pass,
+    /// Seconds of the standard convolution.
+    pub standard: f64,
+    /// Seconds of the fused depthwise-separable one.
+    pub separable: f64,
+    /// Multiply-adds of the standard convolution in this pass.
+    standard_macs: f64,
+}
+
+impl Comparison {
+    /// How many times faster the depthwise-separable convolution is.
+    pub fn ratio(&self) -> f64 {
+        self.standard / self.separable
+    }
+
+    /// The part of the theoretical ratio that arrives.
+    pub fn over_theory(&self) -> f64 {
+        self.ratio() / self.layer.theory()
+    }
+
+    /// GFLOP/s of the standard and of the depthwise-separable convolution. What a kernel computes twice or saves by
+    /// another algorithm does not count: both are rated by the multiply-adds of their definition.
+    pub fn gflops(&self) -> (f64, f64) {
+        let flops = 2.0 * self.standard_macs;
+        (flops / self.standard / 1e9, flops / self.layer.theory() / self.separable / 1e9)
+    }
+}
+
+/// Buffers of one layer, for both convolutions.
+struct Bench {
+    isa: Isa,
+    conv: Conv,
+    x: Vec<f32>,
+    dy: Vec<f32>,
+    /// Weights of the standard, the depthwise and the pointwise convolution.
+    w: [Vec<f32>; 3],
+    dw: [Vec<f32>; 3],
+    y: Vec<f32>,
+    dx: Vec<f32>,
+    scratch: Vec<f32>,
+}
+
+impl Bench {
+    fn new(isa: Isa, layer: Layer, batch: usize) -> Self {
+        let Layer { cin, cout, hw } = layer;
+        let conv = Conv { x: Shape::new(batch, hw, hw, cin), cout, stride: 1 };
+        let mut rng = Rng::new(1);
+        let mut random = |len: usize| -> Vec<f32> { (0..len).map(|_| rng.range(-1.0, 1.0)).collect() };
+        let weights = [9 * cin * cout, 9 * cin, cin * cout];
+        let scratch = [
+            f32::conv3x3_forward_scratch(&conv),
+            f32::conv3x3_backward_scratch(&conv),
+            f32::dw_pw_forward_scratch(&conv),
+            f32::dw_pw_backward_scratch(&conv),
+        ];
+        Self {
+            isa,
+            conv,
+            x: random(conv.x.len()),
+            dy: random(conv.y().len()),
+            w: weights.map(&mut random),
+            dw: weights.map(&mut random),
+            y: random(conv.y().len()),
+            dx: random(conv.x.len()),
+            scratch: random(scratch.into_iter().max().unwrap_or(0)),
+        }
+    }
+
+    fn standard(&mut self, pass: Pass) {
+        let Self { isa, conv, x, dy, w: [w, ..], dw: [dw, ..], y, dx, scratch } = self;
+        match pass {
+            Pass::Forward => f32::conv3x3_forward(*isa, conv, x, w, y, scratch),
+            Pass::Backward => {
+                let (dx, dw) = (Some(Grad::set(dx)), Grad::set(dw));
+                f32::conv3x3_backward(*isa, conv, ConvBackward { x, w, dy, dx, dw, scratch });
+            }
+        }
+    }
+
+    fn separable(&mut self, pass: Pass) {
+        let Self { isa, conv, x, dy, w: [_, wd, wp], dw: [_, dwd, dwp], y, dx, scratch } = self;
+        match pass {
+            Pass::Forward => f32::dw_pw_forward(*isa, conv, x, wd, wp, y, scratch),
+            Pass::Backward => {
+                let (dx, dwd, dwp) = (Some(Grad::set(dx)), Grad::set(dwd), Grad::set(dwp));
+                f32::dw_pw_backward(*isa, conv, DwPwBackward { x, wd, wp, dy, dx, dwd, dwp, scratch });
+            }
+        }
+    }
+}
+
+/// Times both convolutions of one layer, taking turns so that a slow moment of the machine meets both.
+pub fn compare(isa: Isa, layer: Layer, pass: Pass, batch: usize, reps: usize) -> Comparison {
+    let mut bench = Bench::new(isa, layer, batch);
+    let (mut standard, mut separable) = (Vec::new(), Vec::new());
+    for rep in 0..reps + WARM_UP {
+        let times = (seconds(|| bench.standard(pass)), seconds(|| bench.separable(pass)));
+        if rep >= WARM_UP {
+            standard.push(times.0);
+            separable.push(times.1);
+        }
+    }
+    let Layer { cin, cout, hw } = layer;
+    let gradients = if pass == Pass::Backward { 2 } else { 1 };
+    let standard_macs = (gradients * batch * hw * hw * 9 * cin * cout) as f64;
+    Comparison { layer, pass, standard: median(standard), separable: median(separable), standard_macs }
+}
+
+const WARM_UP: usize = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn theory_is_the_papers_eight_to_nine() {
+        let ratios = Layer::ALL.map(|layer| (layer.theory() * 100.0).round() / 100.0);
+        assert_eq!(ratios, [7.02, 7.89, 7.89, 8.41, 8.41, 8.69, 8.69]);
+    }
+
+    #[test]
+    fn rates_count_the_definitions_multiply_adds() {
+        let layer = Layer { cin: 16, cout: 16, hw: 6 };
+        for pass in [Pass::Forward, Pass::Backward] {
+            let c = compare(Isa::fastest(), layer, pass, 2, 3);
+            let (standard, separable) = c.gflops();
+            assert!(standard > 0.0 && separable > 0.0);
+            let again = separable / standard * layer.theory();
+            assert!((again / c.ratio() - 1.0).abs() < 1e-12);
+        }
+    }
+}

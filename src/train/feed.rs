@@ -1,0 +1,107 @@
+//! Batches one after the other, over the ends of epochs.
+
+use crate::error::Result;
+use moue_datasets::{Epoch, Loader, PIXELS};
+
+/// A batch in memory of its own, so that it can be prepared while another is trained on.
+#[derive(Debug)]
+pub(super) struct Batch {
+    /// Epoch that it belongs to, from 0.
+    pub(super) epoch: u64,
+    /// Number within the epoch, from 0.
+    pub(super) number: usize,
+    /// Images in it: the buffers may be longer.
+    len: usize,
+    pixels: Vec<f32>,
+    labels: Vec<u32>,
+    images: Vec<u32>,
+}
+
+impl Batch {
+    pub(super) fn new(capacity: usize) -> Self {
+        Self {
+            epoch: 0,
+            number: 0,
+            len: 0,
+            pixels: vec![0.0; capacity * PIXELS],
+            labels: vec![0; capacity],
+            images: vec![0; capacity],
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// `[n, 48, 48, 1]`, normalised.
+    pub(super) fn pixels(&self) -> &[f32] {
+        &self.pixels[..self.len * PIXELS]
+    }
+
+    pub(super) fn labels(&self) -> &[u32] {
+        &self.labels[..self.len]
+    }
+
+    /// Indices of the images in the training set.
+    pub(super) fn images(&self) -> &[u32] {
+        &self.images[..self.len]
+    }
+}
+
+/// Where the next batch comes from.
+#[derive(Debug)]
+pub(super) struct Feed<'a> {
+    loader: Loader<'a>,
+    order: Epoch,
+    next: usize,
+}
+
+impl<'a> Feed<'a> {
+    /// Starts with batch `next` of `epoch`.
+    pub(super) fn new(loader: Loader<'a>, epoch: u64, next: usize) -> Self {
+        let order = loader.epoch(epoch);
+        Self { loader, order, next }
+    }
+
+    pub(super) fn batches_per_epoch(&self) -> usize {
+        self.loader.batches_per_epoch()
+    }
+
+    /// Prepares the next batch. Allocates nothing.
+    pub(super) fn fill(&mut self, batch: &mut Batch) -> Result<()> {
+        if self.next >= self.batches_per_epoch() {
+            let following = self.order.number() + 1;
+            self.loader.advance(&mut self.order, following);
+            self.next = 0;
+        }
+        let Batch { pixels, labels, images, .. } = batch;
+        batch.len = self.loader.fill(&self.order, self.next, pixels, labels, images)?;
+        (batch.epoch, batch.number) = (self.order.number(), self.next);
+        self.next += 1;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use moue_datasets::{Augment, Normalisation, Split, synthetic};
+
+    #[test]
+    fn epochs_follow_each_other() {
+        let faces = synthetic::faces(0, Split::Train, 1).unwrap();
+        let loader = Loader::new(&faces, 3, Normalisation::identity(), Augment::none(), 1, true).unwrap();
+        let mut feed = Feed::new(loader.clone(), 4, 1);
+        let mut batch = Batch::new(3);
+        let mut seen = Vec::new();
+        for _ in 0..4 {
+            feed.fill(&mut batch).unwrap();
+            seen.push((batch.epoch, batch.number, batch.len(), batch.images().to_vec()));
+        }
+        let image = |epoch, i| loader.epoch(epoch).order()[i];
+        assert_eq!(seen[0].3, [3, 4, 5].map(|i| image(4, i)));
+        assert_eq!(seen[1], (4, 2, 1, vec![image(4, 6)]));
+        assert_eq!(seen[2], (5, 0, 3, [0, 1, 2].map(|i| image(5, i)).to_vec()));
+        assert_eq!((seen[3].0, seen[3].1), (5, 1));
+    }
+}

@@ -1,0 +1,192 @@
+//! The folder of a run.
+//!
+//! | file | holds |
+//! | --- | --- |
+//! | `config.json` | what the run was started with |
+//! | `metrics.jsonl` | one JSON object an epoch ([`EpochRow`](super::EpochRow)) |
+//! | `log.txt` | what was said |
+//! | `best.safetensors`, `last.safetensors` | weights ([`Weights`](crate::Weights)) |
+//! | `checkpoint.bin`, `checkpoint-previous.bin` | what `--resume` needs |
+//! | `lock` | nothing; locked while a process works on the run |
+
+use super::{Config, EpochRow};
+use crate::checkpoint;
+use crate::error::{Error, Result};
+use crate::files::write_atomically;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+/// A run's folder, locked against other processes.
+#[derive(Debug)]
+pub struct RunFolder {
+    path: PathBuf,
+    log: File,
+    /// Locked until it is closed.
+    _lock: File,
+}
+
+impl RunFolder {
+    /// The folder at `path` for a new run, created at need.
+    ///
+    /// # Errors
+    /// [`Error::Format`] if it holds a run already or is in use; [`Error::Io`] if it cannot be written to.
+    pub fn create(path: &Path) -> Result<Self> {
+        fs::create_dir_all(path).map_err(Error::io(path))?;
+        let folder = Self::lock(path)?;
+        let [newest, previous] = checkpoint::files(path);
+        // Not the configuration: a run that failed in its first epoch left nothing that would be lost.
+        let traces = [folder.best(), folder.last(), folder.metrics(), newest, previous];
+        if traces.iter().any(|p| p.exists()) {
+            let reason = "holds a run already; continue it with --resume, or choose another --out";
+            return Err(Error::format(path, reason));
+        }
+        Ok(folder)
+    }
+
+    /// The first of `path`, `path-2`, `path-3` ... that does not exist yet, for a new run.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be created.
+    pub fn create_unique(path: &Path) -> Result<Self> {
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).map_err(Error::io(parent))?;
+        }
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let names = (2..).map(|i| path.with_file_name(format!("{name}-{i}")));
+        for candidate in std::iter::once(path.to_owned()).chain(names) {
+            match fs::create_dir(&candidate) {
+                Ok(()) => return Self::lock(&candidate),
+                Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
+                Err(e) => return Err(Error::io(candidate)(e)),
+            }
+        }
+        unreachable!("there is always another name")
+    }
+
+    /// The folder of an existing run.
+    ///
+    /// # Errors
+    /// [`Error::Format`] if it is in use; [`Error::Io`] if it does not exist or cannot be written to.
+    pub fn open(path: &Path) -> Result<Self> {
+        fs::metadata(path).map_err(Error::io(path))?;
+        Self::lock(path)
+    }
+
+    fn lock(path: &Path) -> Result<Self> {
+        let file = |name: &str| {
+            let file = path.join(name);
+            OpenOptions::new().append(true).create(true).open(&file).map_err(Error::io(file))
+        };
+        let lock = file("lock")?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path: path.to_owned(), log: file("log.txt")?, _lock: lock }),
+            Err(TryLockError::WouldBlock) => {
+                Err(Error::format(path, "another process is working on this run"))
+            }
+            Err(TryLockError::Error(e)) => Err(Error::io(path.join("lock"))(e)),
+        }
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Weights of the best epoch.
+    pub fn best(&self) -> PathBuf {
+        self.path.join("best.safetensors")
+    }
+
+    /// Weights of the last epoch.
+    pub fn last(&self) -> PathBuf {
+        self.path.join("last.safetensors")
+    }
+
+    /// One line an epoch.
+    pub fn metrics(&self) -> PathBuf {
+        self.path.join("metrics.jsonl")
+    }
+
+    /// What the run was started with.
+    pub fn config(&self) -> PathBuf {
+        self.path.join("config.json")
+    }
+
+    /// Writes `config.json`.
+    pub(super) fn save_config(&self, config: &Config) -> Result<()> {
+        let mut json = serde_json::to_string_pretty(config).expect("plain data");
+        json.push('\n');
+        write_atomically(&self.config(), json.as_bytes())
+    }
+
+    /// Appends a line to `log.txt`.
+    pub(super) fn log(&mut self, line: &str) -> Result<()> {
+        writeln!(self.log, "{line}").map_err(Error::io(self.path.join("log.txt")))
+    }
+
+    /// Writes the line of the epoch `row.epoch`, in place of lines from that epoch on that an interrupted process
+    /// may have left.
+    pub(super) fn save_metrics(&self, row: &EpochRow) -> Result<()> {
+        let path = self.metrics();
+        let old = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == ErrorKind::NotFound => String::new(),
+            Err(e) => return Err(Error::io(path)(e)),
+        };
+        let earlier = |line: &&str| serde_json::from_str::<EpochRow>(line).is_ok_and(|r| r.epoch < row.epoch);
+        let mut lines: Vec<&str> = old.lines().filter(earlier).collect();
+        let new = serde_json::to_string(row).expect("plain data");
+        lines.push(&new);
+        write_atomically(&path, (lines.join("\n") + "\n").as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(epoch: u64) -> EpochRow {
+        EpochRow {
+            epoch,
+            step: 0,
+            loss: 0.5,
+            train_accuracy: 0.5,
+            validation_accuracy: None,
+            test_accuracy: Some(0.25),
+            images_per_second: 1.0,
+            lr: 1e-3,
+            seconds: 2.0,
+        }
+    }
+
+    #[test]
+    fn a_folder_belongs_to_one_run_and_one_process() {
+        let base = tempfile::tempdir().unwrap();
+        let path = base.path().join("a/run");
+        let first = RunFolder::create(&path).unwrap();
+        let message = RunFolder::open(&path).unwrap_err().to_string();
+        assert!(message.contains("another process"), "{message}");
+        drop(first);
+        RunFolder::create(&path).unwrap();
+        fs::write(path.join("last.safetensors"), "").unwrap();
+        let message = RunFolder::create(&path).unwrap_err().to_string();
+        assert!(message.contains("holds a run already"), "{message}");
+        RunFolder::open(&path).unwrap();
+        let second = RunFolder::create_unique(&path).unwrap();
+        assert_eq!(second.path(), base.path().join("a/run-2"));
+        assert!(RunFolder::open(&base.path().join("b")).is_err());
+    }
+
+    #[test]
+    fn repeated_epochs_replace_their_lines() {
+        let base = tempfile::tempdir().unwrap();
+        let folder = RunFolder::create(base.path()).unwrap();
+        for epoch in [1, 2, 3, 2] {
+            folder.save_metrics(&row(epoch)).unwrap();
+        }
+        let text = fs::read_to_string(folder.metrics()).unwrap();
+        let rows: Vec<EpochRow> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+        assert_eq!(rows, [row(1), row(2)]);
+    }
+}

@@ -1,0 +1,18 @@
+//! Training: [`Trainer`] makes steps; [`Session`] makes a run of them, with evaluation after every epoch, a folder
+//! of results, checkpoints and resuming.
+
+mod config;
+mod console;
+mod data;
+mod feed;
+mod folder;
+mod progress;
+mod session;
+mod trainer;
+
+pub use config::{Augmentation, Config, Fold};
+pub use data::Sets;
+pub use folder::RunFolder;
+pub use progress::{Best, EpochRow, Progress, Tally};
+pub use session::{Options, Report, Resume, Session};
+pub use trainer::{Recipe, Step, Trainer};

@@ -1,0 +1,122 @@
+//! How far a run has come, and what is told of it.
+
+use serde::{Deserialize, Serialize};
+
+/// Sums over the steps of an epoch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Tally {
+    /// Images trained on.
+    pub images: u64,
+    /// Those of them that were classified right.
+    pub correct: u64,
+    /// Loss, summed over images.
+    pub loss: f64,
+    /// Time of the steps in seconds.
+    pub seconds: f64,
+}
+
+impl Tally {
+    /// Counts a step in.
+    pub fn add(&mut self, step: &super::Step, seconds: f64) {
+        self.images += step.images as u64;
+        self.correct += step.correct as u64;
+        self.loss += step.loss * step.images as f64;
+        self.seconds += seconds;
+    }
+
+    /// Counts another tally in.
+    pub fn merge(&mut self, other: &Self) {
+        self.images += other.images;
+        self.correct += other.correct;
+        self.loss += other.loss;
+        self.seconds += other.seconds;
+    }
+
+    /// Mean loss over the images.
+    pub fn mean_loss(&self) -> f64 {
+        self.loss / self.images as f64
+    }
+
+    /// Share classified right, 0 to 1.
+    pub fn accuracy(&self) -> f64 {
+        self.correct as f64 / self.images as f64
+    }
+
+    /// Images a second.
+    pub fn speed(&self) -> f64 {
+        self.images as f64 / self.seconds
+    }
+}
+
+/// The best epoch so far.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    /// Which one, from 1.
+    pub epoch: u64,
+    /// Its accuracy on the watched split.
+    pub accuracy: f64,
+}
+
+/// How far a run has come.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Epochs finished.
+    pub epoch: u64,
+    /// Steps finished in the epoch under way.
+    pub batch: usize,
+    /// Steps finished in all.
+    pub step: u64,
+    /// The epoch under way.
+    pub tally: Tally,
+    /// The last epoch that was finished.
+    pub last: Tally,
+    /// All finished epochs together.
+    pub total: Tally,
+    /// Best epoch.
+    pub best: Option<Best>,
+    /// Time in seconds, evaluation included, over all processes that worked on the run.
+    pub seconds: f64,
+}
+
+/// One line of `metrics.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EpochRow {
+    /// From 1.
+    pub epoch: u64,
+    /// Steps since the run began.
+    pub step: u64,
+    /// Mean training loss.
+    pub loss: f64,
+    /// Share of the training images classified right while training on them, augmented.
+    pub train_accuracy: f64,
+    /// Accuracy on the validation split, if it is the watched one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub validation_accuracy: Option<f64>,
+    /// Accuracy on the test split, if it is the watched one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub test_accuracy: Option<f64>,
+    /// Training speed.
+    pub images_per_second: f64,
+    /// Learning rate.
+    pub lr: f64,
+    /// Time since the run began.
+    pub seconds: f64,
+}
+
+impl EpochRow {
+    /// As a line for people.
+    pub fn line(&self, epochs: u64) -> String {
+        let held = match (self.validation_accuracy, self.test_accuracy) {
+            (Some(a), _) => format!(", validation {:.2} %", 100.0 * a),
+            (None, Some(a)) => format!(", test {:.2} %", 100.0 * a),
+            (None, None) => String::new(),
+        };
+        format!(
+            "epoch {}/{epochs}: loss {:.4}, train {:.2} %{held}, {:.0} images/s",
+            self.epoch,
+            self.loss,
+            100.0 * self.train_accuracy,
+            self.images_per_second,
+        )
+    }
+}

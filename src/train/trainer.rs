@@ -1,0 +1,281 @@
+//! Training steps.
+
+use super::feed::{Batch, Feed};
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Phase};
+use crate::infer::argmax;
+use crate::nn::{Model, Network};
+use crate::optim::Adam;
+use crate::params::Params;
+use crate::plan::Plan;
+use crate::weights::Weights;
+use moue_datasets::{Augment, Faces, Loader};
+use moue_kernels::Isa;
+
+/// How the weights are moved.
+#[derive(Clone, Copy, Debug)]
+pub struct Recipe {
+    /// Images a step; an epoch's last step may have fewer.
+    pub batch: usize,
+    /// Learning rate.
+    pub lr: f64,
+    /// Seed of the order of images and of their augmentation.
+    pub seed: u64,
+    /// Augmentation.
+    pub augment: Augment,
+}
+
+/// What a step did.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Step {
+    /// Images of the batch.
+    pub images: usize,
+    /// Mean loss over the batch, before the weights were moved.
+    pub loss: f64,
+    /// Images whose class had the largest logit.
+    pub correct: usize,
+    /// Whether this was the epoch's last batch.
+    pub ends_epoch: bool,
+}
+
+/// A training step for batches of one size.
+#[derive(Debug)]
+struct Sized {
+    plan: Plan<f32>,
+    network: Network,
+}
+
+/// Moves weights along the gradients of one batch after the other.
+///
+/// The result depends on weights, faces, recipe and starting point alone: neither the number of threads nor an
+/// interruption changes a bit. After the first step of each batch size, steps allocate nothing.
+#[derive(Debug)]
+pub struct Trainer<'a> {
+    faces: &'a Faces,
+    weights: Weights,
+    adam: Adam,
+    /// For full batches and for an epoch's smaller last one, whichever exist.
+    plans: Vec<(usize, Sized)>,
+    feed: Feed<'a>,
+    current: Batch,
+    next: Batch,
+}
+
+impl<'a> Trainer<'a> {
+    /// Starts from `weights` at batch `batch` of `epoch` (both from 0).
+    ///
+    /// # Errors
+    /// A batch of 0, no faces, or a model that cannot be trained in such batches.
+    pub fn new(
+        weights: Weights,
+        faces: &'a Faces,
+        recipe: &Recipe,
+        (epoch, batch): (u64, usize),
+        isa: Isa,
+    ) -> Result<Self> {
+        let loader =
+            Loader::new(faces, recipe.batch, weights.normalisation, recipe.augment, recipe.seed, true)?;
+        let (full, rest) = (faces.len() / recipe.batch, faces.len() % recipe.batch);
+        let sizes = [(full > 0).then_some(recipe.batch), (rest > 0).then_some(rest)];
+        let mut plans = Vec::new();
+        for n in sizes.into_iter().flatten() {
+            plans.push((n, Sized::new(&weights.model, n, isa)?));
+        }
+        let capacity = recipe.batch.min(faces.len());
+        let adam = Adam::new(&weights.params, recipe.lr, isa);
+        let feed = Feed::new(loader, epoch, batch);
+        let (current, next) = (Batch::new(capacity), Batch::new(capacity));
+        let mut trainer = Self { faces, weights, adam, plans, feed, current, next };
+        trainer.feed.fill(&mut trainer.current)?;
+        Ok(trainer)
+    }
+
+    /// The weights as they are.
+    pub fn weights(&self) -> &Weights {
+        &self.weights
+    }
+
+    /// The weights, to evaluate or describe them.
+    pub fn weights_mut(&mut self) -> &mut Weights {
+        &mut self.weights
+    }
+
+    /// The optimiser with its state.
+    pub fn adam(&self) -> &Adam {
+        &self.adam
+    }
+
+    /// The optimiser, to restore its state.
+    pub fn adam_mut(&mut self) -> &mut Adam {
+        &mut self.adam
+    }
+
+    /// Epoch and batch that the next step trains on.
+    pub fn position(&self) -> (u64, usize) {
+        (self.current.epoch, self.current.number)
+    }
+
+    /// Steps of an epoch.
+    pub fn steps_per_epoch(&self) -> usize {
+        self.feed.batches_per_epoch()
+    }
+
+    /// The training plan of the largest batch.
+    pub fn plan(&self) -> &Plan<f32> {
+        &self.plans[0].1.plan
+    }
+
+    /// Trains on one batch, while the next one is prepared.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] if the loss or a gradient is no number: the weights are then as the step before left
+    /// them, except for the running statistics of batch norms, which may be spoilt.
+    pub fn step(&mut self) -> Result<Step> {
+        let Self { weights, adam, plans, feed, current, next, .. } = self;
+        let position = plans.iter().position(|(n, _)| *n == current.len());
+        let sized = &mut plans[position.expect("a plan for either size of batch")].1;
+        let (step, filled) = rayon::join(|| sized.train(weights, adam, current), || feed.fill(next));
+        filled?;
+        let (loss, correct) = match step {
+            Ok(done) => done,
+            Err(symptom) => {
+                let op = sized.plan.first_not_finite(&mut self.weights.params);
+                return Err(self.not_finite(&symptom, op));
+            }
+        };
+        let images = self.current.len();
+        std::mem::swap(&mut self.current, &mut self.next);
+        Ok(Step { images, loss, correct, ends_epoch: self.current.number == 0 })
+    }
+
+    fn not_finite(&self, symptom: &str, op: Option<String>) -> Error {
+        let (epoch, batch) = self.position();
+        let step = self.adam.state().0 + 1;
+        let numbers: Vec<String> =
+            self.current.images().iter().map(|&i| self.faces.numbers[i as usize].to_string()).collect();
+        Error::NotFinite(format!(
+            "step {step} (epoch {}, batch {}): {symptom}; first not finite: {}; image numbers {}",
+            epoch + 1,
+            batch + 1,
+            op.as_deref().unwrap_or("nothing in the forward pass"),
+            numbers.join(" "),
+        ))
+    }
+}
+
+impl Sized {
+    fn new(model: &Model, n: usize, isa: Isa) -> Result<Self> {
+        let mut graph = Graph::new(Phase::Train);
+        let network = model.record(&mut graph, n);
+        Ok(Self { plan: graph.compile(network.loss, isa)?, network })
+    }
+
+    /// Loss and correct answers; or, with parameters and optimiser untouched, what is not finite.
+    ///
+    /// The loss alone does not tell: max(NaN, 0) is 0, so that a ReLU hides what is wrong in front of it.
+    fn train(
+        &mut self,
+        weights: &mut Weights,
+        adam: &mut Adam,
+        batch: &Batch,
+    ) -> std::result::Result<(f64, usize), String> {
+        let Self { plan, network } = self;
+        let params = &mut weights.params;
+        plan.set(network.input, batch.pixels());
+        plan.set_labels(network.labels, batch.labels());
+        plan.forward(params);
+        let loss = plan.loss();
+        if !loss.is_finite() {
+            return Err(format!("the loss is {loss}"));
+        }
+        let rows = plan.value(network.logits).chunks_exact(weights.model.classes);
+        let correct = rows.zip(batch.labels()).filter(|(row, label)| argmax(row) == **label as usize).count();
+        plan.backward(params);
+        if let Some(name) = broken_gradient(params) {
+            return Err(format!("the gradient of `{name}` is not finite"));
+        }
+        adam.step(params);
+        Ok((loss, correct))
+    }
+}
+
+/// The first parameter whose gradient is not finite.
+fn broken_gradient(params: &Params<f32>) -> Option<&str> {
+    // Branch-free within a chunk, hence vectorised: 0.08 ms for 500,000 gradients.
+    let magnitude = |m: u32, x: &f32| m.max(x.to_bits() & !(1 << 31));
+    let finite = |x: &[f32]| x.iter().fold(0, magnitude) < f32::INFINITY.to_bits();
+    if params.grads.chunks(256).all(finite) {
+        return None;
+    }
+    let (spans, _) = params.spans();
+    let broken = params.specs().iter().zip(spans).find(|(_, span)| !finite(&params.grads[(*span).clone()]));
+    broken.map(|(spec, _)| spec.name.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::{CbamPosition, Loss};
+    use moue_datasets::{Normalisation, Split, synthetic};
+
+    fn weights() -> Weights {
+        let model = Model { cbam: CbamPosition::Block4, loss: Loss::Softmax, classes: 7 };
+        let names = moue_datasets::classes::FER2013.map(str::to_owned).to_vec();
+        Weights::new(model, names, Normalisation { mean: 0.5, std: 0.25 }, 1, Isa::fastest()).unwrap()
+    }
+
+    fn recipe(batch: usize) -> Recipe {
+        Recipe { batch, lr: 1e-3, seed: 1, augment: Augment::none() }
+    }
+
+    #[test]
+    fn epochs_end_with_a_smaller_batch() {
+        let faces = synthetic::faces(0, Split::Train, 1).unwrap();
+        let mut trainer = Trainer::new(weights(), &faces, &recipe(3), (0, 0), Isa::fastest()).unwrap();
+        assert_eq!(trainer.steps_per_epoch(), 3);
+        let steps: Vec<Step> = (0..4).map(|_| trainer.step().unwrap()).collect();
+        assert_eq!(steps.iter().map(|s| s.images).collect::<Vec<_>>(), [3, 3, 1, 3]);
+        assert_eq!(steps.iter().map(|s| s.ends_epoch).collect::<Vec<_>>(), [false, false, true, false]);
+        assert_eq!(trainer.position(), (1, 1));
+    }
+
+    #[test]
+    fn gradients_that_are_no_numbers_are_found() {
+        let mut params = weights().params;
+        assert_eq!(broken_gradient(&params), None);
+        let (last, name) = (params.spans().0.last().unwrap().clone(), "head.bias");
+        for x in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            params.grads[last.clone()][6] = x;
+            assert_eq!(broken_gradient(&params), Some(name), "{x}");
+        }
+        params.grads[last][6] = f32::MIN;
+        assert_eq!(broken_gradient(&params), None);
+    }
+
+    /// A batch larger than the set is the set; one image alone can be trained on.
+    #[test]
+    fn small_sets_fit_any_batch() {
+        let faces = synthetic::faces(0, Split::Train, 1).unwrap();
+        let one = faces.subset(&[3]);
+        for (faces, batch) in [(&faces, 32), (&one, 32), (&one, 1)] {
+            let mut trainer = Trainer::new(weights(), faces, &recipe(batch), (0, 0), Isa::fastest()).unwrap();
+            let losses: Vec<f64> = (0..4).map(|_| trainer.step().unwrap().loss).collect();
+            assert!(losses[3] < losses[0], "{losses:?}");
+        }
+    }
+
+    #[test]
+    fn a_broken_loss_leaves_parameters_and_optimiser_alone() {
+        let faces = synthetic::faces(0, Split::Train, 1).unwrap();
+        let mut broken = weights();
+        broken.params.get_mut("block2.pw1.weight").unwrap()[0] = f32::NAN;
+        let before = broken.params.values.clone();
+        let mut trainer = Trainer::new(broken, &faces, &recipe(7), (0, 0), Isa::fastest()).unwrap();
+        let message = trainer.step().unwrap_err().to_string();
+        assert!(message.contains("step 1 (epoch 1, batch 1): "), "{message}");
+        assert!(message.contains("first not finite: dw_pw"), "{message}");
+        let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(&trainer.weights().params.values), bits(&before));
+        assert_eq!(trainer.adam().state().0, 0);
+    }
+}

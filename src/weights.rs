@@ -1,0 +1,251 @@
+//! Trained weights in one file, with all that is needed to use them.
+//!
+//! The format is safetensors. Every parameter and running buffer is an F32 tensor under the name by which the
+//! model records it (`block1.dw2.weight`), row-major, in the engine's own layout:
+//!
+//! | tensor | dimensions |
+//! | --- | --- |
+//! | `*.conv*.weight` | 3, 3, inputs, outputs (HWIO) |
+//! | `*.dw*.weight` | 3, 3, channels |
+//! | `*.pw*.weight`, `*.short.weight`, `cbam.fc*.weight` | inputs, outputs |
+//! | `cbam.spatial.weight` | 7, 7, 2 (mean, maximum) |
+//! | `*.gamma`, `*.beta`, `*.mean`, `*.var`, `*.bias` | channels |
+//! | `head.weight` | classes, 128 for AM-Softmax; 128, classes for softmax |
+//!
+//! The metadata has the one entry `moue`, a JSON object: `version` of the format (1), `model`, `classes` (names in
+//! the order of the logits), `mean` and `std` (the input is (pixel/255 - mean) / std), and `facts` of the training.
+
+use crate::archive::{Reader, Writer, not_finite, read_file};
+use crate::error::{Error, Result};
+use crate::files::write_atomically;
+use crate::graph::{Graph, Phase};
+use crate::nn::Model;
+use crate::params::Params;
+use moue_datasets::{Normalisation, Rng};
+use moue_kernels::Isa;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// Version of the format; a reader refuses any other.
+const VERSION: u32 = 1;
+
+/// How the weights came about.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Facts {
+    /// Data set as it was named.
+    pub data: String,
+    /// Images trained on.
+    pub images: usize,
+    /// Epochs finished.
+    pub epochs: u64,
+    /// Seed of the run.
+    pub seed: u64,
+    /// Split that `accuracy` was measured on.
+    pub split: Option<String>,
+    /// Share of that split classified right, 0 to 1.
+    pub accuracy: Option<f64>,
+    /// Version of moue.
+    pub moue: String,
+}
+
+/// The JSON object in the file's metadata.
+#[derive(Serialize, Deserialize)]
+struct Header {
+    version: u32,
+    model: Model,
+    classes: Vec<String>,
+    mean: f32,
+    std: f32,
+    facts: Facts,
+}
+
+/// A trained model.
+#[derive(Clone, Debug)]
+pub struct Weights {
+    /// What the parameters belong to.
+    pub model: Model,
+    /// Class names in the order of the logits.
+    pub classes: Vec<String>,
+    /// What the faces are normalised with.
+    pub normalisation: Normalisation,
+    /// Parameters and running buffers.
+    pub params: Params<f32>,
+    /// How they came about.
+    pub facts: Facts,
+}
+
+impl Weights {
+    /// Fresh weights drawn from `seed`.
+    ///
+    /// # Errors
+    /// A model that cannot be recorded, such as one with a scale that is not positive.
+    pub fn new(
+        model: Model,
+        classes: Vec<String>,
+        normalisation: Normalisation,
+        seed: u64,
+        isa: Isa,
+    ) -> Result<Self> {
+        let mut graph = Graph::new(Phase::Eval);
+        model.record(&mut graph, 1);
+        let params = graph.init_params(&mut Rng::new(seed));
+        graph.compile_forward::<f32>(isa)?;
+        Ok(Self { model, classes, normalisation, params, facts: Facts::default() })
+    }
+
+    /// Writes the file at `path`, atomically: it is complete, or as it was before.
+    ///
+    /// # Errors
+    /// [`Error::Io`] with the path; [`Error::NotFinite`], before anything is written, for parameters that are not
+    /// numbers.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        if let Some(name) = not_finite(&self.params) {
+            return Err(Error::NotFinite(format!(
+                "{}: not written, as `{name}` is not finite",
+                path.display()
+            )));
+        }
+        write_atomically(path, &self.to_bytes())
+    }
+
+    /// The file's content.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut writer = Writer::default();
+        writer.params(&self.params);
+        writer.finish(&Header {
+            version: VERSION,
+            model: self.model,
+            classes: self.classes.clone(),
+            mean: self.normalisation.mean,
+            std: self.normalisation.std,
+            facts: self.facts.clone(),
+        })
+    }
+
+    /// Reads the file at `path`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] or [`Error::Format`], naming the file and what is wrong: not a complete safetensors file, not
+    /// one of moue's, another version, a tensor that is missing, superfluous, of another shape or not finite.
+    pub fn load(path: &Path) -> Result<Self> {
+        let bytes = read_file(path)?;
+        let mut reader = Reader::new(path, &bytes)?;
+        let header: Header = reader.header()?;
+        let wrong = |reason: String| Error::format(path, reason);
+        if header.version != VERSION {
+            return Err(wrong(format!("weights of version {}, expected {VERSION}", header.version)));
+        }
+        if header.classes.len() != header.model.classes || header.classes.is_empty() {
+            let (names, outputs) = (header.classes.len(), header.model.classes);
+            return Err(wrong(format!("{names} class names for {outputs} classes")));
+        }
+        if !(header.mean.is_finite() && header.std.is_finite() && header.std > 0.0) {
+            return Err(wrong(format!(
+                "faces cannot have mean {} and deviation {}",
+                header.mean, header.std
+            )));
+        }
+        let normalisation = Normalisation { mean: header.mean, std: header.std };
+        let mut weights = Self::new(header.model, header.classes, normalisation, 0, Isa::fastest())
+            .map_err(|e| wrong(e.to_string()))?;
+        reader.params(&mut weights.params)?;
+        reader.finish()?;
+        weights.facts = header.facts;
+        Ok(weights)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::{CbamPosition, Loss};
+    use std::fs;
+
+    fn weights(cbam: CbamPosition) -> Weights {
+        let model = Model { cbam, loss: Loss::AmSoftmax { scale: 30.0, margin: 0.35 }, classes: 2 };
+        let normalisation = Normalisation { mean: 0.1 + 0.2, std: 0.3 };
+        let classes = vec!["happy".to_owned(), "sad".to_owned()];
+        Weights::new(model, classes, normalisation, 3, Isa::fastest()).unwrap()
+    }
+
+    /// What `load` says of `bytes`.
+    fn complaint(bytes: &[u8]) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("w.safetensors");
+        fs::write(&path, bytes).unwrap();
+        let message = Weights::load(&path).unwrap_err().to_string();
+        assert!(message.starts_with(&path.display().to_string()), "{message}");
+        message
+    }
+
+    #[test]
+    fn a_round_trip_keeps_every_bit() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("w.safetensors");
+        let mut saved = weights(CbamPosition::Block4);
+        saved.facts = Facts { accuracy: Some(0.1 + 0.2), epochs: 3, seed: u64::MAX, ..Facts::default() };
+        saved.save(&path).unwrap();
+        let loaded = Weights::load(&path).unwrap();
+        assert_eq!(loaded.to_bytes(), saved.to_bytes());
+        assert_eq!((loaded.model, &loaded.facts), (saved.model, &saved.facts));
+        assert_eq!(loaded.normalisation, saved.normalisation);
+    }
+
+    #[test]
+    fn broken_files_are_named() {
+        let bytes = weights(CbamPosition::None).to_bytes();
+        for len in [0, 4, 8, 100, bytes.len() / 2, bytes.len() - 1] {
+            assert!(complaint(&bytes[..len]).contains("not a complete safetensors file"), "{len} bytes");
+        }
+        assert!(complaint(b"These are not weights, just words.").contains("safetensors"));
+        let foreign =
+            safetensors::serialize([] as [(&str, safetensors::tensor::TensorView); 0], None).unwrap();
+        assert!(complaint(&foreign).contains("not one of moue's"));
+    }
+
+    #[test]
+    fn tensors_of_another_model_are_named() {
+        // The header of one model over the tensors of another.
+        let (plain, attentive) = (weights(CbamPosition::None), weights(CbamPosition::Block4));
+        let mix = |header: &Weights, tensors: &Weights| {
+            Weights { params: tensors.params.clone(), ..header.clone() }.to_bytes()
+        };
+        assert!(complaint(&mix(&attentive, &plain)).contains("`cbam.fc1.weight` is missing"));
+        assert!(complaint(&mix(&plain, &attentive)).contains("belongs to another model"));
+        let wide = Weights::new(
+            Model { classes: 3, ..plain.model },
+            vec![String::new(); 3],
+            plain.normalisation,
+            0,
+            Isa::fastest(),
+        );
+        let message = complaint(&mix(&plain, &wide.unwrap()));
+        assert!(
+            message.contains("`head.weight` is F32 [3, 128], but the model has F32 [2, 128]"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn values_that_are_no_numbers_are_refused() {
+        let mut broken = weights(CbamPosition::None);
+        broken.params.get_mut("stem.bn1.gamma").unwrap()[2] = f32::NAN;
+        assert!(complaint(&broken.to_bytes()).contains("`stem.bn1.gamma` holds NaN at element 2"));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("w.safetensors");
+        assert!(broken.save(&path).unwrap_err().to_string().contains("stem.bn1.gamma"));
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn impossible_descriptions_are_refused() {
+        let good = weights(CbamPosition::None);
+        let classes = Weights { classes: vec!["happy".to_owned()], ..good.clone() };
+        assert!(complaint(&classes.to_bytes()).contains("1 class names for 2 classes"));
+        let flat = Weights { normalisation: Normalisation { mean: 0.0, std: 0.0 }, ..good.clone() };
+        assert!(complaint(&flat.to_bytes()).contains("deviation 0"));
+        let loss = Loss::AmSoftmax { scale: -1.0, margin: 0.0 };
+        let scaled = Weights { model: Model { loss, ..good.model }, ..good };
+        assert!(complaint(&scaled.to_bytes()).contains("positive scale"));
+    }
+}

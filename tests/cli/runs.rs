@@ -1,0 +1,158 @@
+//! Runs that are stopped, resumed, shared or broken.
+
+use crate::harness::*;
+use moue::datasets::Split;
+use std::fs::{self, File};
+use std::process::Command;
+use tempfile::TempDir;
+
+/// Three epochs of three steps at once, against a stop in the middle of the second, a resume on another number of
+/// threads to the end of that epoch, and another one to the end that raises the number of epochs.
+#[test]
+fn a_resumed_run_is_the_same_to_the_bit() {
+    let folder = TempDir::new().unwrap();
+    let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
+    let seed = ["--seed", "5", "--threads", "2"];
+    assert!(train(&whole, &[&["--epochs", "3"], &seed[..]].concat()).status.success());
+
+    let stopped = train(&parts, &[&["--epochs", "2", "--stop-after-steps", "4"], &seed[..]].concat());
+    assert_eq!(stopped.status.code(), Some(130));
+    let message = String::from_utf8(stopped.stderr).unwrap();
+    assert!(message.contains(&format!("--resume {}", text(&parts))), "{message}");
+    let output = json(&["train", "--threads", "1", "--quiet", "--resume", text(&parts)]);
+    assert_eq!(output["epochs"], 2);
+    let output = json(&["train", "--quiet", "--resume", text(&parts), "--epochs", "3"]);
+    assert_eq!(output["epochs"], 3);
+    for file in ["last.safetensors", "best.safetensors"] {
+        assert!(fs::read(whole.join(file)).unwrap() == fs::read(parts.join(file)).unwrap(), "{file} differs");
+    }
+    let lines = fs::read_to_string(parts.join("metrics.jsonl")).unwrap();
+    assert_eq!(lines.lines().count(), 3);
+    let fewer = failure(&["train", "--resume", text(&parts), "--epochs", "2"], 2);
+    assert!(fewer.contains("--epochs 2"), "{fewer}");
+}
+
+#[test]
+fn a_damaged_checkpoint_is_replaced_by_the_previous_one() {
+    let folder = TempDir::new().unwrap();
+    let run_folder = folder.path().join("run");
+    train(&run_folder, &["--epochs", "3", "--stop-after-steps", "4"]);
+    let newest = run_folder.join("checkpoint.bin");
+    let mut bytes = fs::read(&newest).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&newest, bytes).unwrap();
+    let output = succeed(&["train", "--quiet", "--resume", text(&run_folder), "--epochs", "2"]);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains("checkpoint.bin") && stderr.contains("continuing from step 3"), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+
+    for name in ["checkpoint.bin", "checkpoint-previous.bin"] {
+        fs::write(run_folder.join(name), "broken").unwrap();
+    }
+    let message = failure(&["train", "--resume", text(&run_folder)], 1);
+    assert!(message.contains("checkpoint.bin"), "{message}");
+}
+
+#[test]
+fn a_run_in_use_or_finished_is_left_alone() {
+    let folder = TempDir::new().unwrap();
+    let run_folder = folder.path().join("run");
+    fs::create_dir(&run_folder).unwrap();
+    let lock = File::create(run_folder.join("lock")).unwrap();
+    lock.lock().unwrap();
+    let out = text(&run_folder);
+    for arguments in [["train", "--out", out, "--limit", "7"].as_slice(), &["train", "--resume", out]] {
+        let message = failure(arguments, 1);
+        assert!(message.contains("another process") && message.contains(out), "{message}");
+    }
+    let finished = text(&trained().0);
+    let before = fs::read(best()).unwrap();
+    let message = failure(&["train", "--limit", "7", "--out", finished], 1);
+    assert!(message.contains(finished) && message.contains("--resume"), "{message}");
+    assert!(fs::read(best()).unwrap() == before);
+}
+
+#[test]
+fn other_data_is_refused_at_resume() {
+    let folder = TempDir::new().unwrap();
+    let (data, run_folder) = (folder.path().join("data"), folder.path().join("run"));
+    folder_of_faces(&data, &[Split::Train], &["happy", "sad"], 4);
+    let (data_text, out) = (text(&data), text(&run_folder));
+    let stop =
+        ["train", "--quiet", "--data", data_text, "--out", out, "--batch", "4", "--stop-after-steps", "1"];
+    assert_eq!(run(&stop).status.code(), Some(130));
+    fs::remove_file(data.join("train/happy/0.png")).unwrap();
+    let message = failure(&["train", "--resume", out], 1);
+    assert!(message.contains(out) && message.contains("not the images"), "{message}");
+}
+
+#[test]
+fn a_loss_that_is_no_number_stops_the_run() {
+    let folder = TempDir::new().unwrap();
+    let run_folder = folder.path().join("run");
+    let output = train(&run_folder, &["--lr", "1e30"]);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    for part in ["step 2 (epoch 1, batch 2)", "first not finite: ", "(operation ", "image numbers "] {
+        assert!(stderr.contains(part), "{part} in {stderr}");
+    }
+    let saved = |name: &str| run_folder.join(name).exists();
+    assert!(!saved("last.safetensors") && !saved("best.safetensors") && !saved("checkpoint.bin"));
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_named() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    let out = file.join("run");
+    let message = failure(&["train", "--limit", "7", "--out", text(&out)], 1);
+    assert!(message.contains(text(&out)), "{message}");
+}
+
+/// A limit on the size of files stands in for a full disk.
+#[cfg(unix)]
+#[test]
+fn a_full_disk_keeps_the_old_files() {
+    let folder = TempDir::new().unwrap();
+    let run_folder = folder.path().join("run");
+    assert!(train(&run_folder, &["--epochs", "1"]).status.success());
+    let files = ["best.safetensors", "last.safetensors", "checkpoint.bin"];
+    let read = || files.map(|name| fs::read(run_folder.join(name)).unwrap());
+    let before = read();
+    let script = "trap '' XFSZ; ulimit -f 1000; exec \"$0\" train --quiet --epochs 2 --resume \"$1\"";
+    let output = Command::new("sh")
+        .args(["-c", script, env!("CARGO_BIN_EXE_moue"), text(&run_folder)])
+        .env("MOUE_CACHE", "")
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.lines().count() == 1 && stderr.contains("safetensors: File too large"), "{stderr}");
+    assert!(before == read());
+    let left = fs::read_dir(&run_folder).unwrap().map(|e| e.unwrap().file_name());
+    assert!(left.into_iter().all(|name| !name.to_string_lossy().ends_with(".tmp")));
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_saves_a_checkpoint() {
+    let folder = TempDir::new().unwrap();
+    let run_folder = folder.path().join("run");
+    let arguments = ["train", "--limit", "70", "--epochs", "1000", "--out", text(&run_folder)];
+    let child = moue(&arguments).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let metrics = run_folder.join("metrics.jsonl");
+    for _ in 0..600 {
+        if metrics.exists() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(130), "{stderr}");
+    assert!(stderr.contains("continue with: moue train --resume"), "{stderr}");
+    assert!(run_folder.join("checkpoint.bin").exists());
+}

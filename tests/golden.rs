@@ -1,0 +1,194 @@
+//! The whole network against PyTorch: loss, logits, gradients, running statistics and three steps of Adam, as
+//! `tests/fixtures/golden.py` stored them from float64.
+
+mod common;
+
+use common::{AM_SOFTMAX, Training};
+use moue::gradcheck::f32_tolerance;
+use moue::nn::{CbamPosition, Loss, Model};
+use moue::ops::Real;
+use moue::{Isa, ParamSpec};
+use safetensors::SafeTensors;
+
+const FACES: usize = 4;
+const LR: f64 = 1e-3;
+
+/// Relative error of our f64 against PyTorch's float64: both round 1e-16 at a time, in different orders.
+const F64_TOLERANCE: f64 = 1e-9;
+
+/// One configuration of the fixture.
+struct Case {
+    prefix: &'static str,
+    model: Model,
+}
+
+fn cases() -> Vec<Case> {
+    let case = |prefix, cbam, loss| Case { prefix, model: Model { cbam, loss, classes: 7 } };
+    vec![
+        case("block4/am-softmax", CbamPosition::Block4, AM_SOFTMAX),
+        case("block4/softmax", CbamPosition::Block4, Loss::Softmax),
+        case("none/am-softmax", CbamPosition::None, AM_SOFTMAX),
+        case("block2/softmax", CbamPosition::Block2, Loss::Softmax),
+    ]
+}
+
+/// The stored values of one configuration.
+struct Golden<'a> {
+    file: SafeTensors<'a>,
+    prefix: &'static str,
+}
+
+impl Golden<'_> {
+    fn get(&self, name: &str) -> Vec<f64> {
+        let name = format!("{}/{name}", self.prefix);
+        let tensor = self.file.tensor(&name).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let (numbers, rest) = tensor.data().as_chunks::<8>();
+        assert!(rest.is_empty());
+        numbers.iter().map(|&x| f64::from_le_bytes(x)).collect()
+    }
+}
+
+/// `uniform` of golden.py.
+fn uniform(name: &str, count: usize) -> impl Iterator<Item = f32> {
+    let hash = |state: u64, byte| (state ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+    let mut state = name.bytes().fold(0xcbf2_9ce4_8422_2325, hash);
+    (0..count).map(move |_| {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^= z >> 31;
+        (z >> 40) as f32 / (1 << 23) as f32 - 1.0
+    })
+}
+
+/// `parameter` of golden.py.
+fn parameter(spec: &ParamSpec) -> Vec<f32> {
+    let uniform = uniform(&spec.name, spec.len());
+    if spec.name.ends_with("gamma") {
+        return uniform.map(|x| 1.0 + 0.25 * x).collect();
+    }
+    if spec.dims.len() == 1 {
+        return uniform.map(|x| 0.125 * x).collect();
+    }
+    let fan_in = spec.len() / spec.dims[spec.dims.len() - 1];
+    let scale = (3.0 / fan_in as f64).sqrt() as f32;
+    uniform.map(|x| scale * x).collect()
+}
+
+fn training<T: Real>(case: &Case, isa: Isa) -> Training<T> {
+    let mut t = Training::<T>::new(&case.model, FACES, LR, isa);
+    let specs = t.params.specs().to_vec();
+    for spec in &specs {
+        let to = t.params.get_mut(&spec.name).expect("a parameter");
+        to.iter_mut().zip(parameter(spec)).for_each(|(to, x)| *to = T::from_f64(x.into()));
+    }
+    let faces = t.plan.input_mut(t.net.input);
+    let golden = uniform("faces 8", faces.len()).map(|x| x * 1.75);
+    faces.iter_mut().zip(golden).for_each(|(to, x)| *to = T::from_f64(x.into()));
+    let labels: Vec<u32> = (0..FACES as u32).map(|i| (3 * i + 1) % 7).collect();
+    t.plan.set_labels(t.net.labels, &labels);
+    t
+}
+
+/// `summary` of golden.py: sum, L2 norm, samples.
+fn summary<T: Real>(x: &[T], samples: usize) -> Vec<f64> {
+    let x: Vec<f64> = x.iter().map(|x| x.to_f64()).collect();
+    let norm = x.iter().map(|x| x * x).sum::<f64>().sqrt();
+    let mut all = vec![x.iter().sum(), norm];
+    all.extend(x.iter().step_by(x.len().div_ceil(samples)));
+    all
+}
+
+/// Largest error of a summary: of elements relative to the tensor's largest, of the norm to itself, of the sum to
+/// what a sum of random signs would be.
+fn error_of<T: Real>(x: &[T], golden: &[f64], samples: usize) -> f64 {
+    let got = summary(x, samples);
+    assert_eq!(got.len(), golden.len());
+    let largest = x.iter().fold(1e-12f64, |m, x| m.max(x.to_f64().abs()));
+    let scale = |i| match i {
+        0 => largest * (x.len() as f64).sqrt(),
+        1 => golden[1].max(1e-12),
+        _ => largest,
+    };
+    let errors = got.iter().zip(golden).enumerate().map(|(i, (got, want))| (got - want).abs() / scale(i));
+    // `max` would drop a NaN.
+    errors.fold(0.0, |m, e| if e.is_nan() || m.is_nan() { f64::NAN } else { m.max(e) })
+}
+
+fn each(check: impl Fn(&Case, &Golden<'_>)) {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/golden.safetensors");
+    let bytes = std::fs::read(path).expect(path);
+    for case in cases() {
+        let file = SafeTensors::deserialize(&bytes).expect(path);
+        check(&case, &Golden { file, prefix: case.prefix });
+    }
+}
+
+/// Error of each gradient.
+fn gradient_errors<T: Real>(t: &Training<T>, golden: &Golden<'_>) -> Vec<(String, f64)> {
+    let error = |(spec, gradient): (&ParamSpec, &[T])| {
+        (spec.name.clone(), error_of(gradient, &golden.get(&format!("gradient/{}", spec.name)), 32))
+    };
+    t.params.gradients().map(error).collect()
+}
+
+/// Asserts the running statistics and the logits.
+fn check_forward<T: Real>(t: &Training<T>, golden: &Golden<'_>, tolerance: f64) {
+    for (spec, value) in t.params.tensors().skip(t.params.specs().len()) {
+        let error = error_of(value, &golden.get(&format!("buffer/{}", spec.name)), 32);
+        assert!(error <= tolerance, "{}: {} is off by {error:e}", golden.prefix, spec.name);
+    }
+    let logits = t.plan.value(t.net.logits);
+    let want = golden.get("logits");
+    let largest = want.iter().fold(0.0f64, |m, x| m.max(x.abs()));
+    for (got, want) in logits.iter().zip(&want) {
+        let error = (got.to_f64() - want).abs() / largest;
+        assert!(error <= tolerance, "{}: a logit is off by {error:e}", golden.prefix);
+    }
+}
+
+/// The oracle kernels and the engine are PyTorch's network to the last digits, gradients and Adam included.
+#[test]
+fn f64_is_pytorch() {
+    each(|case, golden| {
+        let mut t = training::<f64>(case, Isa::fastest());
+        for (step, want) in golden.get("losses").iter().enumerate() {
+            let loss = t.differentiate();
+            let error = (loss - want).abs() / want;
+            assert!(error <= F64_TOLERANCE, "{} step {step}: loss {loss} for {want}", case.prefix);
+            if step == 0 {
+                check_forward(&t, golden, F64_TOLERANCE);
+                for (name, error) in gradient_errors(&t, golden) {
+                    assert!(error <= F64_TOLERANCE, "{}: gradient of {name} off by {error:e}", case.prefix);
+                }
+            }
+            t.adam.step(&mut t.params);
+        }
+        for (spec, value) in t.params.tensors().take(t.params.specs().len()) {
+            let error = error_of(value, &golden.get(&format!("adam/{}", spec.name)), 16);
+            assert!(error <= F64_TOLERANCE, "{}: {} after Adam off by {error:e}", case.prefix, spec.name);
+        }
+    });
+}
+
+/// The SIMD kernels on every instruction set, at the bound of f32 roundings.
+#[test]
+fn f32_is_pytorch_to_rounding() {
+    for isa in Isa::available() {
+        each(|case, golden| {
+            let mut t = training::<f32>(case, isa);
+            let tolerance = f32_tolerance(t.plan.roundings());
+            let (loss, want) = (t.differentiate(), golden.get("losses")[0]);
+            let what = format!("{} on {isa:?}", case.prefix);
+            assert!((loss - want).abs() / want <= tolerance, "{what}: loss {loss} for {want}");
+            check_forward(&t, golden, tolerance);
+            for (name, error) in gradient_errors(&t, golden) {
+                assert!(
+                    error <= tolerance,
+                    "{what}: gradient of {name} off by {error:e}, allowed {tolerance:e}"
+                );
+            }
+        });
+    }
+}
