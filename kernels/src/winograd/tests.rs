@@ -202,7 +202,7 @@ fn errors_stay_near_the_direct_ones() {
     for (i, name) in ["y", "dx", "dw"].into_iter().enumerate() {
         let ((most, mean), plain) = (errors(&winograd[i], &truth[i]), errors(&direct[i], &truth[i]));
         println!("{name}: Winograd {most:.1e} mean {mean:.1e}, direct {:.1e} mean {:.1e}", plain.0, plain.1);
-        // With a = 1, b = 2 they would be three to five times as large.
+        // With a = 1, b = 2 the mean would be twice, the largest three to five times as large.
         assert!(most < 3e-6 && mean < 4e-7, "{name}: {most:e}, mean {mean:e}");
     }
 }

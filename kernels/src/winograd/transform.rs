@@ -166,7 +166,13 @@ impl Map {
     }
 }
 
-/// Writes the lanes of a half group.
+/// Reads element `i` of half a group.
+#[inline(always)]
+fn load_half<Z: Simd>(s: Z, six: &Six, i: usize, half: usize) -> Z::V {
+    s.load(&six[i][half])
+}
+
+/// Writes half a group.
 #[inline(always)]
 fn store_half<Z: Simd>(s: Z, v: [Z::V; SIDE], to: &mut Six, half: usize) {
     for i in 0..SIDE {
@@ -244,7 +250,7 @@ pub(crate) fn lines<Z: Simd, L: Line<N>, const N: usize>(
             for half in 0..2 {
                 let mut d = [s.zero(); N];
                 for j in 0..N {
-                    d[j] = s.load(&columns[j][i][half]);
+                    d[j] = load_half(s, &columns[j], i, half);
                 }
                 store_half(s, L::line(s, d), tile, half);
             }
