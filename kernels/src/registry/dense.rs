@@ -49,15 +49,15 @@ fn signed(lens: impl IntoIterator<Item = usize>) -> Vec<(usize, Fill)> {
 /// How much the transforms of F(4x4, 3x3) amplify what is rounded in between, in one dimension: the largest
 /// output of the algorithm when inputs, matrices and intermediate signs are all positive,
 /// max over i of sum over f of |A|_fi (sum over k of |G|_fk) (sum over j of |B|_jf), and for the gradient of the
-/// weights the same with the roles of A and G swapped. Derived from the matrices in `winograd::transform`'s tests.
+/// weights the same with the roles of A and G swapped. Checked in `winograd::tests`.
 const OUTPUT: f64 = 23.75;
 const WEIGHTS: f64 = 28.4;
 
 /// Bound of a Winograd convolution that sums `terms` products at each point, plus `start`, in units of eps: every
-/// rounding (half an eps) is relative to a value that is at most amplification^2 * terms, and a result has passed
-/// through at most 2 + 2 roundings of B, 4 + 4 of G and 4 + 4 of A (two dimensions each, constants included),
-/// and one for each term, so that the first-order bound is
-/// amplification^2 * terms * (terms + 20) / 2 (Barabasz et al. 2020, theorem 2, with the norms written out).
+/// rounding (half an eps) is relative to a value that is at most amplification^2 * terms. In two dimensions a
+/// result has passed through at most 4 roundings of B, 8 of G and 6 of A, those of the constants included (in the
+/// gradient of the weights 4 of B, 4 of A^T and 10 of G^T), and one for each term, so that to first order the error
+/// is below amplification^2 * terms * (terms + 20) / 2. Barabasz et al. 2020 bound it by norms in the same way.
 fn winograd_norms(amplification: f64, terms: usize, start: f64) -> f64 {
     let terms = terms as f64;
     amplification * amplification * terms * (terms + 20.0 + start) / 2.0 + start

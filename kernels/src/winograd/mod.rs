@@ -29,10 +29,12 @@ pub trait WinogradKernels: Sized {
 
 /// Whether these kernels are faster than the direct ones; from the shape alone.
 ///
-/// Measured on one core of a Zen 4 (AVX2), forward: 2.2 to 2.9 times as fast from 8x8 to 48x48 with 16 to 128
-/// channels, 1.5 times with 8 to 32 channels. Slower at 6x6, where four tiles cover 64 pixels for 36 and leave a
-/// third of a register tile idle, and where the transformed weights (9 MB with 256 channels) come from memory
-/// for every image.
+/// Measured on one core of a Zen 4 (AVX2), batch 32: 2.3 times as fast at 48x48 with 32 channels in both passes
+/// (5.7 and 11.3 ms), 2.7 and 2.4 times at 24x24 with 64, 2.1 and 1.6 times at 12x12 with 128. Slower at 6x6, where
+/// four tiles cover 64 pixels for 36 and leave a third of a register tile idle, and where the transformed weights
+/// (9 MB with 256 channels) come from memory for every image.
+///
+/// F(2x2, 3x3) loses: its 2.25x fewer products alone would take as long at 48x48 as all of this.
 pub const fn winograd_pays(conv: &Conv) -> bool {
     let (narrow, wide) = if conv.x.c < conv.cout { (conv.x.c, conv.cout) } else { (conv.cout, conv.x.c) };
     conv.stride == 1 && conv.x.h >= 8 && conv.x.w >= 8 && narrow >= 8 && wide <= 128
