@@ -148,7 +148,7 @@ pub(crate) fn files(folder: &Path) -> [PathBuf; 2] {
 mod tests {
     use super::*;
     use crate::nn::{CbamPosition, Loss, Model};
-    use crate::train::Augmentation;
+    use crate::train::{Augmentation, Schedule};
 
     fn state() -> (State, Weights, Adam) {
         let model = Model { cbam: CbamPosition::None, loss: Loss::Softmax, classes: 2 };
@@ -166,6 +166,7 @@ mod tests {
             epochs: 3,
             batch: 32,
             lr: 0.1 + 0.2,
+            schedule: Schedule::Cosine,
             seed: u64::MAX,
             augment: Augmentation::Paper,
         };

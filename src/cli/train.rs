@@ -3,7 +3,7 @@
 use super::model::ModelArgs;
 use super::{Context, data, positive};
 use crate::error::{Error, Result};
-use crate::train::{Augmentation, Config, Fold, Options, Report, Resume, RunFolder, Session, Sets};
+use crate::train::{Augmentation, Config, Fold, Options, Report, Resume, RunFolder, Schedule, Session, Sets};
 use crate::{Graph, Phase};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
@@ -32,9 +32,12 @@ pub(super) struct Args {
     /// Images a step.
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=4096))]
     batch: u32,
-    /// Learning rate of Adam.
+    /// Learning rate of Adam at the start.
     #[arg(long, value_name = "RATE", default_value_t = 1e-3, allow_negative_numbers = true, value_parser = positive)]
     lr: f64,
+    /// How the learning rate changes; raising --epochs at a resume stretches what is left of the curve.
+    #[arg(long, value_enum, default_value_t = Schedule::Constant)]
+    schedule: Schedule,
     /// Seed of first weights, order of images and augmentation.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
@@ -46,7 +49,7 @@ pub(super) struct Args {
     out: Option<PathBuf>,
     /// Continue the run in this folder; only --epochs may be given anew.
     #[arg(long, value_name = "RUN", conflicts_with_all = [
-        "data", "limit", "model", "cbam", "loss", "scale", "margin", "batch", "lr", "seed", "augment", "out",
+        "data", "limit", "model", "cbam", "loss", "scale", "margin", "batch", "lr", "schedule", "seed", "augment", "out",
         "folds", "fold", "plan",
     ])]
     resume: Option<PathBuf>,
@@ -107,6 +110,7 @@ impl Args {
             epochs: self.epochs.unwrap_or(if synthetic { SYNTHETIC_EPOCHS } else { EPOCHS }),
             batch: self.batch as usize,
             lr: self.lr,
+            schedule: self.schedule,
             seed: self.seed,
             augment: self.augment,
         })

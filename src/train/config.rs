@@ -19,8 +19,11 @@ pub struct Config {
     pub epochs: u64,
     /// Images a step.
     pub batch: usize,
-    /// Adam's learning rate.
+    /// Adam's learning rate at the start.
     pub lr: f64,
+    /// How the learning rate changes.
+    #[serde(default)]
+    pub schedule: Schedule,
     /// Seed of the first weights, of the order of images and of their augmentation.
     pub seed: u64,
     /// Augmentation of the training images.
@@ -34,6 +37,27 @@ pub struct Fold {
     pub of: usize,
     /// The fold that is tested, from 0.
     pub index: usize,
+}
+
+/// How the learning rate changes over a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Schedule {
+    /// Not at all, as in the paper.
+    #[default]
+    Constant,
+    /// Down to 0 along half a cosine (Loshchilov and Hutter 2017, eq. 5, without restarts).
+    Cosine,
+}
+
+impl Schedule {
+    /// What the learning rate is multiplied with when `done` of the run's steps, 0 to 1, are made.
+    pub fn factor(self, done: f64) -> f64 {
+        match self {
+            Self::Constant => 1.0,
+            Self::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * done.clamp(0.0, 1.0)).cos()),
+        }
+    }
 }
 
 /// How training images are varied.
@@ -53,5 +77,19 @@ impl Augmentation {
             Self::Paper => Augment::paper(),
             Self::None => Augment::none(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cosine_goes_from_one_through_a_half_to_nothing() {
+        let at = |done| Schedule::Cosine.factor(done);
+        assert_eq!(at(0.0), 1.0);
+        assert!((at(0.5) - 0.5).abs() < 1e-15 && at(1.0).abs() < 1e-15 && at(1.5).abs() < 1e-15);
+        assert!((at(1.0 / 3.0) - 0.75).abs() < 1e-15);
+        assert_eq!(Schedule::Constant.factor(0.7), 1.0);
     }
 }

@@ -10,7 +10,7 @@ mod progress;
 mod session;
 mod trainer;
 
-pub use config::{Augmentation, Config, Fold};
+pub use config::{Augmentation, Config, Fold, Schedule};
 pub use data::Sets;
 pub use folder::RunFolder;
 pub use progress::{Best, EpochRow, Progress, Tally};

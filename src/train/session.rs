@@ -160,6 +160,8 @@ impl<'a> Session<'a> {
         let recipe = Recipe {
             batch: config.batch,
             lr: config.lr,
+            schedule: config.schedule,
+            epochs: config.epochs,
             seed: config.seed,
             augment: config.augment.ranges(),
         };
@@ -271,7 +273,7 @@ impl<'a> Session<'a> {
             validation_accuracy: on(Split::Validation),
             test_accuracy: on(Split::Test),
             images_per_second: progress.last.speed(),
-            lr: self.state.config.lr,
+            lr: self.trainer.lr(),
             seconds: progress.seconds,
         }
     }

@@ -1,5 +1,6 @@
 //! Training steps.
 
+use super::config::Schedule;
 use super::feed::{Batch, Feed};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Phase};
@@ -17,8 +18,12 @@ use moue_kernels::Isa;
 pub struct Recipe {
     /// Images a step; an epoch's last step may have fewer.
     pub batch: usize,
-    /// Learning rate.
+    /// Learning rate at the start.
     pub lr: f64,
+    /// How the learning rate changes...
+    pub schedule: Schedule,
+    /// ...over this many passes.
+    pub epochs: u64,
     /// Seed of the order of images and of their augmentation.
     pub seed: u64,
     /// Augmentation.
@@ -53,6 +58,7 @@ struct Sized {
 pub struct Trainer<'a> {
     faces: &'a Faces,
     weights: Weights,
+    recipe: Recipe,
     adam: Adam,
     /// For full batches and for an epoch's smaller last one, whichever exist.
     plans: Vec<(usize, Sized)>,
@@ -85,7 +91,7 @@ impl<'a> Trainer<'a> {
         let adam = Adam::new(&weights.params, recipe.lr, isa);
         let feed = Feed::new(loader, epoch, batch);
         let (current, next) = (Batch::new(capacity), Batch::new(capacity));
-        let mut trainer = Self { faces, weights, adam, plans, feed, current, next };
+        let mut trainer = Self { faces, weights, recipe: *recipe, adam, plans, feed, current, next };
         trainer.feed.fill(&mut trainer.current)?;
         Ok(trainer)
     }
@@ -115,6 +121,12 @@ impl<'a> Trainer<'a> {
         (self.current.epoch, self.current.number)
     }
 
+    /// Learning rate of the next step.
+    pub fn lr(&self) -> f64 {
+        let steps = self.recipe.epochs * self.steps_per_epoch() as u64;
+        self.recipe.lr * self.recipe.schedule.factor(self.adam.state().0 as f64 / steps as f64)
+    }
+
     /// Steps of an epoch.
     pub fn steps_per_epoch(&self) -> usize {
         self.feed.batches_per_epoch()
@@ -131,6 +143,7 @@ impl<'a> Trainer<'a> {
     /// [`Error::NotFinite`] if the loss or a gradient is no number: the weights are then as the step before left
     /// them, except for the running statistics of batch norms, which may be spoilt.
     pub fn step(&mut self) -> Result<Step> {
+        self.adam.set_lr(self.lr());
         let Self { weights, adam, plans, feed, current, next, .. } = self;
         let position = plans.iter().position(|(n, _)| *n == current.len());
         let sized = &mut plans[position.expect("a plan for either size of batch")].1;
@@ -225,7 +238,7 @@ mod tests {
     }
 
     fn recipe(batch: usize) -> Recipe {
-        Recipe { batch, lr: 1e-3, seed: 1, augment: Augment::none() }
+        Recipe { batch, lr: 1e-3, schedule: Schedule::Constant, epochs: 1, seed: 1, augment: Augment::none() }
     }
 
     #[test]
