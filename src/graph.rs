@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use crate::ops::{Operation, Real};
 use crate::params::{Init, ParamSpec, Params};
 use crate::plan::Plan;
+use crate::planner::Planner;
 use moue_datasets::Rng;
 use moue_kernels::{Isa, Shape};
 use std::sync::Arc;
@@ -189,7 +190,7 @@ impl Graph {
     pub fn compile<T: Real>(self, loss: Var, isa: Isa) -> Result<Plan<T>> {
         self.check()?;
         match self.shape(loss) {
-            shape if shape.len() == 1 => Ok(Plan::new(&self, Some(loss), isa)),
+            shape if shape.len() == 1 => Ok(Planner::new(&self, Some(loss)).plan(isa)),
             shape => Err(Error::LossShape(shape)),
         }
     }
@@ -200,7 +201,7 @@ impl Graph {
     /// The first mistake made while recording.
     pub fn compile_forward<T: Real>(self, isa: Isa) -> Result<Plan<T>> {
         self.check()?;
-        Ok(Plan::new(&self, None, isa))
+        Ok(Planner::new(&self, None).plan(isa))
     }
 
     pub(crate) fn param_specs(&self) -> (&[ParamSpec], &[ParamSpec]) {

@@ -20,6 +20,7 @@ pub mod ops;
 mod optim;
 mod params;
 mod plan;
+mod planner;
 pub mod profile;
 mod tensor;
 pub mod train;

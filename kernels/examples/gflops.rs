@@ -2,29 +2,11 @@
 //! `cargo run --release -p moue-kernels --example gflops -- [NAME PART] [THREADS]`.
 
 use moue_kernels::registry::{Case, Fill, Shapes, cases};
-use moue_kernels::{Isa, Kernel, Simd};
+use moue_kernels::{Isa, peak};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-/// Twelve chains of multiply-adds, as many as a register tile has.
-struct Peak;
-
-const STEPS: usize = 100_000;
-
-impl Kernel for Peak {
-    type Output = f32;
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) -> f32 {
-        let (a, b) = (s.splat(black_box(0.5)), s.splat(black_box(0.25)));
-        let mut acc = [s.zero(); 12];
-        for _ in 0..STEPS {
-            for v in &mut acc {
-                *v = s.mul_add(a, *v, b);
-            }
-        }
-        acc.into_iter().map(|v| s.sum(v)).sum()
-    }
-}
+const ROUNDS: usize = 100_000;
 
 fn best(seconds: f64, mut f: impl FnMut()) -> f64 {
     let start = Instant::now();
@@ -65,7 +47,8 @@ fn main() {
     let isa = Isa::from_env().expect("MOUE_ISA");
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("thread pool");
     pool.install(|| {
-        let peak = || 2.0 * 8.0 * 12.0 * STEPS as f64 / best(0.05, || _ = black_box(isa.run(Peak))) / 1e9;
+        let rounds = || _ = black_box(peak::multiply_adds(isa, ROUNDS));
+        let peak = || (peak::FLOPS_PER_ROUND * ROUNDS) as f64 / best(0.05, rounds) / 1e9;
         println!("{} on {threads} threads, peak of one {:.0} GFLOP/s", isa.name(), peak());
         for case in cases(Shapes::Network) {
             let info = case.entry();
