@@ -7,7 +7,7 @@ use common::{AM_SOFTMAX, Training};
 use moue::gradcheck::f32_tolerance;
 use moue::nn::{CbamPosition, Loss, Model};
 use moue::ops::Real;
-use moue::{Isa, ParamSpec};
+use moue::{Isa, ParamSpec, Rng};
 use safetensors::SafeTensors;
 
 const FACES: usize = 4;
@@ -172,23 +172,48 @@ fn f64_is_pytorch() {
     });
 }
 
-/// The SIMD kernels on every instruction set, at the bound of f32 roundings.
+/// How far an f32 activation may be from the f64 one: Winograd's largest error, 1.3e-6 of the largest output, at
+/// outputs of up to 8.
+const NUDGE: f64 = 1e-5;
+
+/// How far each gradient jumps, at most, when the faces move by [`NUDGE`]: among a million arguments of ReLUs and
+/// maxima some lie so near a kink that f32 falls on its other side, and the gradient jumps there. Measured in f64,
+/// where nothing else moves a gradient by more than the nudge itself.
+fn jumps(case: &Case, golden: &Golden<'_>) -> Vec<f64> {
+    let mut worst: Vec<f64> = Vec::new();
+    for nudge in 0..6 {
+        let mut t = training::<f64>(case, Isa::fastest());
+        let mut rng = Rng::new(nudge);
+        let faces = t.plan.input_mut(t.net.input);
+        faces.iter_mut().for_each(|x| *x += NUDGE * f64::from(rng.range(-1.0, 1.0)));
+        t.differentiate();
+        let errors = gradient_errors(&t, golden).into_iter().map(|(_, error)| error);
+        worst = match worst.is_empty() {
+            true => errors.collect(),
+            false => worst.into_iter().zip(errors).map(|(a, b)| a.max(b)).collect(),
+        };
+    }
+    worst
+}
+
+/// The SIMD kernels on every instruction set, at the bound of f32 roundings and of the kinks within their reach.
 #[test]
 fn f32_is_pytorch_to_rounding() {
-    for isa in Isa::available() {
-        each(|case, golden| {
+    each(|case, golden| {
+        let jumps = jumps(case, golden);
+        for isa in Isa::available() {
             let mut t = training::<f32>(case, isa);
             let tolerance = f32_tolerance(t.plan.roundings());
             let (loss, want) = (t.differentiate(), golden.get("losses")[0]);
             let what = format!("{} on {isa:?}", case.prefix);
             assert!((loss - want).abs() / want <= tolerance, "{what}: loss {loss} for {want}");
             check_forward(&t, golden, tolerance);
-            for (name, error) in gradient_errors(&t, golden) {
-                assert!(
-                    error <= tolerance,
-                    "{what}: gradient of {name} off by {error:e}, allowed {tolerance:e}"
-                );
+            for ((name, error), jump) in gradient_errors(&t, golden).into_iter().zip(&jumps) {
+                let allowed = tolerance + jump;
+                assert!(error <= allowed, "{what}: gradient of {name} off by {error:e}, allowed {allowed:e}");
+                // A wrong sign, a missing term or tap is off by tenths: kinks must not hide it.
+                assert!(*jump < 0.1, "{what}: gradient of {name} jumps by {jump:e}: choose other faces");
             }
-        });
-    }
+        }
+    });
 }
