@@ -14,8 +14,7 @@ pub(crate) struct Lifetime {
 }
 
 /// A place for every buffer such that no two that live at the same time overlap, and the length needed. Largest
-/// first, each at the lowest offset that is free for its whole life: within a few per cent of the peak of live
-/// bytes on this network.
+/// first, each at the lowest offset that is free for its whole life.
 pub(crate) fn place(buffers: &[Lifetime]) -> (Vec<Range<usize>>, usize) {
     let mut order: Vec<usize> = (0..buffers.len()).collect();
     order.sort_by_key(|&i| (std::cmp::Reverse(buffers[i].len), buffers[i].start, i));
