@@ -23,6 +23,14 @@ pub enum Error {
     /// A loss must be a single number.
     #[error("the loss must be one number, but its shape is {0}")]
     LossShape(Shape),
+    /// No memory for the values of a plan.
+    #[error("no memory for the {bytes} bytes of a step's values: {source}")]
+    Memory {
+        /// Bytes of the arena.
+        bytes: usize,
+        /// Why.
+        source: std::io::Error,
+    },
     /// Two parameters share a name.
     #[error("two parameters are called {0:?}")]
     DuplicateName(String),

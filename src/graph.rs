@@ -186,11 +186,11 @@ impl Graph {
     /// A plan for a training step on `loss`, which must be one number.
     ///
     /// # Errors
-    /// The first mistake made while recording, or a loss that is not one number.
+    /// The first mistake made while recording, a loss that is not one number, or no memory for the arena.
     pub fn compile<T: Real>(self, loss: Var, isa: Isa) -> Result<Plan<T>> {
         self.check()?;
         match self.shape(loss) {
-            shape if shape.len() == 1 => Ok(Planner::new(&self, Some(loss)).plan(isa)),
+            shape if shape.len() == 1 => Planner::new(&self, Some(loss)).plan(isa),
             shape => Err(Error::LossShape(shape)),
         }
     }
@@ -198,10 +198,10 @@ impl Graph {
     /// A plan for the forward pass alone: what [`Graph::keep`] names can be read after it.
     ///
     /// # Errors
-    /// The first mistake made while recording.
+    /// The first mistake made while recording, or no memory for the arena.
     pub fn compile_forward<T: Real>(self, isa: Isa) -> Result<Plan<T>> {
         self.check()?;
-        Ok(Planner::new(&self, None).plan(isa))
+        Planner::new(&self, None).plan(isa)
     }
 
     pub(crate) fn param_specs(&self) -> (&[ParamSpec], &[ParamSpec]) {

@@ -1,6 +1,7 @@
 //! Works out a plan: backward order, gradient modes, liveness, offsets.
 
 use crate::arena::{Arena, Lifetime, place};
+use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
 use crate::ops::{Real, Spec};
 use crate::params::spans;
@@ -48,7 +49,7 @@ impl<'a> Planner<'a> {
         self.lives.len() - 1
     }
 
-    pub(crate) fn plan<T: Real>(mut self, isa: Isa) -> Plan<T> {
+    pub(crate) fn plan<T: Real>(mut self, isa: Isa) -> Result<Plan<T>> {
         let nodes = &self.graph.nodes;
         let n = nodes.len();
         let last = self.backward_time(0);
@@ -155,19 +156,19 @@ impl<'a> Planner<'a> {
             });
         }
         steps.reverse();
-        Plan {
+        Ok(Plan {
             steps,
             loss: self.loss.map(|v| (places[values[v.0]].clone(), places[grads[v.0]].clone())),
             gradients: (0..n).map(|i| places[grads[i]].clone()).collect(),
             values: values.into_iter().map(|v| places[v].clone()).collect(),
             shapes: nodes.iter().map(|node| node.shape).collect(),
             is_input: nodes.iter().map(|node| node.op.is_none()).collect(),
-            arena: Arena::new(len),
+            arena: Arena::new(len).map_err(|source| Error::Memory { bytes: len * size_of::<T>(), source })?,
             index: vec![0; index_len],
             labels: self.graph.labels.iter().map(|&n| vec![0; n]).collect(),
             unshared,
             isa,
             times: Vec::new(),
-        }
+        })
     }
 }

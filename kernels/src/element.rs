@@ -1,12 +1,14 @@
 //! The two number types that the engine runs in.
 
 use crate::*;
+use bytemuck::Pod;
 use std::fmt::Debug;
 
 /// A number type with all kernels: `f32` on SIMD, `f64` on the oracle.
 pub trait Element:
     Copy
     + Default
+    + Pod
     + PartialOrd
     + Debug
     + Send
