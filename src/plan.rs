@@ -101,12 +101,12 @@ impl<T: Real> Plan<T> {
 
     /// A value after the forward pass: the loss, or what [`Graph::keep`](crate::Graph::keep) named (others may be overwritten).
     pub fn value(&self, v: Var) -> &[T] {
-        self.arena.get(&self.values[v.0])
+        &self.arena.get(&self.values[v.0])[..self.shapes[v.0].len()]
     }
 
     /// The gradient of a value that [`Graph::watch`](crate::Graph::watch) named, after the backward pass.
     pub fn gradient(&self, v: Var) -> &[T] {
-        self.arena.get(&self.gradients[v.0])
+        &self.arena.get(&self.gradients[v.0])[..self.shapes[v.0].len()]
     }
 
     /// The loss after the forward pass; NaN for a plan without one.
@@ -215,7 +215,7 @@ impl<T: Real> Plan<T> {
         T::runner(&*step.op).forward(Forward {
             isa: self.isa,
             x: [x0, x1],
-            w: [&values[step.w[0].clone()], &values[step.w[1].clone()]],
+            w: step.w.each_ref().map(|w| &values[w.clone()]),
             buffers: disjoint(&mut params.buffers, step.buffers.clone()),
             labels: step.labels.map_or(&[], |l| &self.labels[l]),
             y,
@@ -243,13 +243,13 @@ impl<T: Real> Plan<T> {
             step.backward_scratch.clone(),
         ]);
         let input = |i: usize, to| step.dx[i].as_ref().map(|&(_, mode)| Grad { to, mode });
-        let [dw0, dw1] = disjoint(&mut params.grads, step.w.clone());
-        let param = |i: usize, to| step.dw[i].map(|mode| Grad { to, mode });
+        let mut modes = step.dw.iter();
+        let dw = disjoint(&mut params.grads, step.w.clone());
         let values = &params.values;
         T::runner(&*step.op).backward(Backward {
             isa: self.isa,
             x: [x0, x1],
-            w: [&values[step.w[0].clone()], &values[step.w[1].clone()]],
+            w: step.w.each_ref().map(|w| &values[w.clone()]),
             buffers: [&params.buffers[step.buffers[0].clone()], &params.buffers[step.buffers[1].clone()]],
             labels: step.labels.map_or(&[], |l| &self.labels[l]),
             y,
@@ -257,7 +257,7 @@ impl<T: Real> Plan<T> {
             index: &self.index[step.index.clone()],
             dy,
             dx: [input(0, dx0), input(1, dx1)],
-            dw: [param(0, dw0), param(1, dw1)],
+            dw: dw.map(|to| modes.next().copied().flatten().map(|mode| Grad { to, mode })),
             scratch,
         });
     }

@@ -86,10 +86,11 @@ impl<'a> Planner<'a> {
         let mut grads = vec![empty; n];
         for (i, node) in nodes.iter().enumerate() {
             let start = if node.op.is_some() { i } else { 0 };
-            values.push(self.live(node.shape.len(), start, value_end[i]));
+            let len = node.shape.len() + specs[i].map_or(0, |s| s.extra);
+            values.push(self.live(len, start, value_end[i]));
             if self.differentiated[i] {
                 let end = if self.graph.watched.contains(&Var(i)) { last } else { self.backward_time(i) };
-                grads[i] = self.live(node.shape.len(), grad_start[i], end);
+                grads[i] = self.live(len, grad_start[i], end);
             }
         }
 
@@ -149,8 +150,8 @@ impl<'a> Planner<'a> {
                 differentiated,
                 dy: places[grads[i]].clone(),
                 dx,
-                w: [w(0), w(1)],
-                dw: if differentiated { [dw(0), dw(1)] } else { [None, None] },
+                w: std::array::from_fn(w),
+                dw: std::array::from_fn(|k| if differentiated { dw(k) } else { None }),
                 buffers: [buffer(0), buffer(1)],
                 labels: node.labels.map(|l| l.0),
             });

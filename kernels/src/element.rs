@@ -21,6 +21,9 @@ pub trait Element:
     + DwConvKernels
     + DwPwKernels
     + NormKernels
+    + AffineKernels
+    + NormConvKernels
+    + ResidualKernels
     + PoolKernels
     + AttentionKernels
     + ElementwiseKernels

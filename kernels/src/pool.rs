@@ -99,6 +99,57 @@ fn covered(i: usize, size: usize) -> Range<usize> {
     (2 * i).saturating_sub(1)..(2 * i + 2).min(size)
 }
 
+/// The window over a map of `shape` that output pixel (i, j) is the maximum of.
+#[derive(Clone, Copy)]
+pub(crate) struct Window {
+    pub(crate) shape: Shape,
+    pub(crate) i: usize,
+    pub(crate) j: usize,
+}
+
+impl Window {
+    /// Calls `f` with the position in the window and the pixel of the image, in row-major order.
+    #[inline(always)]
+    pub(crate) fn each(self, mut f: impl FnMut(usize, usize)) {
+        let Self { shape, i, j } = self;
+        for row in covered(i, shape.h) {
+            for column in covered(j, shape.w) {
+                f((row + 1 - 2 * i) * 3 + column + 1 - 2 * j, row * shape.w + column);
+            }
+        }
+    }
+
+    /// The maximum of `map(x)` over the window; `index` gets where it is.
+    #[inline(always)]
+    pub(crate) fn maximum<S: Simd, const N: usize>(
+        self,
+        s: S,
+        x: &[f32],
+        block: &Range<usize>,
+        map: impl Fn([S::V; N]) -> [S::V; N],
+        index: &mut [u8],
+    ) -> [S::V; N] {
+        let mut best = [s.splat(f32::NEG_INFINITY); N];
+        // The centre is always inside the map: what is left if nothing is above minus infinity.
+        let mut at = [s.splat(TAPS[4]); N];
+        self.each(|tap, pixel| {
+            let tap = s.splat(TAPS[tap]);
+            let x = map(load::<S, N>(s, &x[pixel * self.shape.c..][block.clone()]));
+            for k in 0..N {
+                // Strictly greater: the first maximum stays.
+                at[k] = s.select_gt(x[k], best[k], tap, at[k]);
+                best[k] = s.max(x[k], best[k]);
+            }
+        });
+        for (k, bytes) in index.chunks_mut(LANES).enumerate() {
+            for (byte, lane) in bytes.iter_mut().zip(s.to_array(at[k])) {
+                *byte = lane.to_bits() as u8;
+            }
+        }
+        best
+    }
+}
+
 struct MaxPool<'a> {
     shape: Shape,
     x: &'a [f32],
@@ -117,7 +168,8 @@ impl Kernel for MaxPool<'_> {
             for (j, (y, index)) in (0..out.w).zip(outputs.by_ref()) {
                 for block in blocks(c, 4) {
                     let (y, index) = (&mut y[block.clone()], &mut index[block.clone()]);
-                    on_block!(block, 4, max_pool_block(s, shape, x, (i, j), block, y, index));
+                    let window = Window { shape, i, j };
+                    on_block!(block, 4, max_pool_block(s, window, x, block, y, index));
                 }
             }
         }
@@ -127,33 +179,14 @@ impl Kernel for MaxPool<'_> {
 #[inline(always)]
 fn max_pool_block<S: Simd, const N: usize>(
     s: S,
-    shape: Shape,
+    window: Window,
     x: &[f32],
-    (i, j): (usize, usize),
     block: Range<usize>,
     y: &mut [f32],
     index: &mut [u8],
 ) {
-    let mut best = [s.splat(f32::NEG_INFINITY); N];
-    // The centre is always inside the map: what is left if nothing is above minus infinity.
-    let mut at = [s.splat(TAPS[4]); N];
-    for row in covered(i, shape.h) {
-        for column in covered(j, shape.w) {
-            let tap = s.splat(TAPS[(row + 1 - 2 * i) * 3 + column + 1 - 2 * j]);
-            let x = load::<S, N>(s, &x[(row * shape.w + column) * shape.c..][block.clone()]);
-            for k in 0..N {
-                // Strictly greater: the first maximum stays.
-                at[k] = s.select_gt(x[k], best[k], tap, at[k]);
-                best[k] = s.max(x[k], best[k]);
-            }
-        }
-    }
+    let best = window.maximum::<S, N>(s, x, &block, |x| x, index);
     store(s, best, y);
-    for (k, bytes) in index.chunks_mut(LANES).enumerate() {
-        for (byte, lane) in bytes.iter_mut().zip(s.to_array(at[k])) {
-            *byte = lane.to_bits() as u8;
-        }
-    }
 }
 
 struct MaxPoolBackward<'a> {
@@ -179,7 +212,8 @@ impl Kernel for MaxPoolBackward<'_> {
             for (j, (dy, index)) in (0..out.w).zip(outputs.by_ref()) {
                 for block in blocks(c, 4) {
                     let (dy, index) = (&dy[block.clone()], &index[block.clone()]);
-                    on_block!(block, 4, max_pool_backward_block(s, shape, (i, j), block, dy, index, dx));
+                    let window = Window { shape, i, j };
+                    on_block!(block, 4, max_pool_backward_block(s, window, block, dy, index, dx));
                 }
             }
         }
@@ -190,13 +224,23 @@ impl Kernel for MaxPoolBackward<'_> {
 #[inline(always)]
 fn max_pool_backward_block<S: Simd, const N: usize>(
     s: S,
-    shape: Shape,
-    (i, j): (usize, usize),
+    window: Window,
     block: Range<usize>,
     dy: &[f32],
     index: &[u8],
     dx: &mut [f32],
 ) {
+    let at = window_bytes::<S, N>(s, index);
+    let mut left = load::<S, N>(s, dy);
+    window.each(|tap, pixel| {
+        let taken = taken(s, tap, &at, &mut left);
+        put(s, taken, &mut dx[pixel * window.shape.c..][block.clone()], Mode::Add);
+    });
+}
+
+/// Positions in a window as floats.
+#[inline(always)]
+pub(crate) fn window_bytes<S: Simd, const N: usize>(s: S, index: &[u8]) -> [S::V; N] {
     let mut at = [s.zero(); N];
     for (k, bytes) in index.chunks(LANES).enumerate() {
         let mut lanes = [0.0; LANES];
@@ -205,21 +249,25 @@ fn max_pool_backward_block<S: Simd, const N: usize>(
         }
         at[k] = s.load(&lanes);
     }
-    // What no pixel has taken yet. The window is walked in index order, so "at most tap" is "equal".
-    let mut left = load::<S, N>(s, dy);
-    for row in covered(i, shape.h) {
-        for column in covered(j, shape.w) {
-            let tap = (row + 1 - 2 * i) * 3 + column + 1 - 2 * j;
-            let above = s.splat(tap as f32 + 0.5);
-            let dx = &mut dx[(row * shape.w + column) * shape.c..][block.clone()];
-            let mut taken = [s.zero(); N];
-            for k in 0..N {
-                taken[k] = s.select_gt(above, at[k], left[k], s.zero());
-                left[k] = s.select_gt(above, at[k], s.zero(), left[k]);
-            }
-            put(s, taken, dx, Mode::Add);
-        }
+    at
+}
+
+/// Takes from `left`, what no pixel has taken yet, the lanes whose index `at` is `tap`. The window is walked in
+/// index order, so "at most tap" is "equal".
+#[inline(always)]
+pub(crate) fn taken<S: Simd, const N: usize>(
+    s: S,
+    tap: usize,
+    at: &[S::V; N],
+    left: &mut [S::V; N],
+) -> [S::V; N] {
+    let above = s.splat(tap as f32 + 0.5);
+    let mut taken = [s.zero(); N];
+    for k in 0..N {
+        taken[k] = s.select_gt(above, at[k], left[k], s.zero());
+        left[k] = s.select_gt(above, at[k], s.zero(), left[k]);
     }
+    taken
 }
 
 #[derive(Clone, Copy, PartialEq)]

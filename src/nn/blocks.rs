@@ -1,7 +1,7 @@
 //! Input module, convolutional residual block, output module.
 
 use crate::graph::{Graph, Var};
-use crate::ops::NormParams;
+use crate::ops::{NormParams, Operand};
 use crate::params::Init;
 
 /// Parameters of a batch norm of `c` channels: gamma 1, beta 0, running mean 0 and variance 1.
@@ -14,51 +14,47 @@ pub fn norm_params(g: &mut Graph, name: &str, c: usize) -> NormParams {
     }
 }
 
-/// Batch norm with parameters `name.*`, then ReLU if asked for.
-fn norm(g: &mut Graph, name: &str, x: Var, relu: bool) -> Var {
-    let norm = norm_params(g, name, g.shape(x).c);
-    g.batch_norm(x, norm, relu)
-}
-
 /// Standard 3x3 convolution, batch norm, ReLU.
-fn conv_bn_relu(g: &mut Graph, name: &str, index: &str, x: Var, cout: usize) -> Var {
-    let cin = g.shape(x).c;
+fn conv_bn_relu(g: &mut Graph, name: &str, index: &str, x: impl Into<Operand>, cout: usize) -> Operand {
+    let x = x.into();
+    let cin = g.shape(x.var).c;
     let w =
         g.param(format!("{name}.conv{index}.weight"), &[3, 3, cin, cout], Init::Uniform { fan_in: 9 * cin });
-    let y = g.conv3x3(x, w);
-    norm(g, &format!("{name}.bn{index}"), y, true)
+    let norm = norm_params(g, &format!("{name}.bn{index}"), cout);
+    g.conv3x3_norm(x, w, norm, true)
 }
 
 /// Depthwise 3x3 and pointwise to `cout` channels, with nothing between; batch norm, ReLU if asked for.
-fn ds_conv_bn(g: &mut Graph, name: &str, index: usize, x: Var, cout: usize, relu: bool) -> Var {
-    let cin = g.shape(x).c;
+fn ds_conv_bn(g: &mut Graph, name: &str, index: usize, x: Operand, cout: usize, relu: bool) -> Operand {
+    let cin = g.shape(x.var).c;
     let wd = g.param(format!("{name}.dw{index}.weight"), &[3, 3, cin], Init::Uniform { fan_in: 9 });
     let wp = g.param(format!("{name}.pw{index}.weight"), &[cin, cout], Init::Uniform { fan_in: cin });
-    let y = g.dw_pw(x, wd, wp);
-    norm(g, &format!("{name}.bn{index}"), y, relu)
+    let norm = norm_params(g, &format!("{name}.bn{index}"), cout);
+    g.dw_pw_norm(x, wd, wp, norm, relu)
 }
 
 /// Input module: two 3x3 convolutions to `c` channels, each with batch norm and ReLU.
-pub fn stem(g: &mut Graph, x: Var, c: usize) -> Var {
+pub fn stem(g: &mut Graph, x: Var, c: usize) -> Operand {
     let h = conv_bn_relu(g, "stem", "1", x, c);
     conv_bn_relu(g, "stem", "2", h, c)
 }
 
 /// Convolutional residual block to `c` channels at half the map:
 /// ReLU(max pool(BN(DS(ReLU(BN(DS(x)))))) + BN(1x1 stride 2 (x))), DS a depthwise-separable convolution.
-pub fn residual_block(g: &mut Graph, name: &str, x: Var, c: usize) -> Var {
+pub fn residual_block(g: &mut Graph, name: &str, x: impl Into<Operand>, c: usize) -> Var {
+    let x = x.into();
     let h = ds_conv_bn(g, name, 1, x, c, true);
-    let h = ds_conv_bn(g, name, 2, h, c, false);
-    let main = g.max_pool(h);
-    let cin = g.shape(x).c;
+    let main = ds_conv_bn(g, name, 2, h, c, false);
+    let cin = g.shape(x.var).c;
     let w = g.param(format!("{name}.short.weight"), &[cin, c], Init::Uniform { fan_in: cin });
-    let short = g.pointwise(x, w, 2);
-    let short = norm(g, &format!("{name}.short_bn"), short, false);
-    g.add_relu(main, short)
+    let norm = norm_params(g, &format!("{name}.short_bn"), c);
+    let short = g.pointwise_norm(x, w, 2, norm, false);
+    g.residual(main, short)
 }
 
 /// Output module: 3x3 convolution to `c` channels, batch norm, ReLU, global average: an embedding `[n, 1, 1, c]`.
 pub fn output_module(g: &mut Graph, x: Var, c: usize) -> Var {
     let h = conv_bn_relu(g, "out", "", x, c);
+    let h = g.normed(h);
     g.global_avg(h)
 }

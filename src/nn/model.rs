@@ -2,6 +2,7 @@
 
 use super::{cbam, output_module, residual_block, stem};
 use crate::graph::{Graph, Labels, Var};
+use crate::ops::Operand;
 use crate::params::Init;
 use serde::{Deserialize, Serialize};
 
@@ -104,15 +105,21 @@ impl Model {
     /// Records the model for batches of `n` faces.
     pub fn record(&self, g: &mut Graph, n: usize) -> Network {
         let input = g.input([n, SIDE, SIDE, 1]);
-        let attend =
-            |g: &mut Graph, x: Var, here: CbamPosition| if self.cbam == here { cbam(g, x) } else { x };
+        let attend = |g: &mut Graph, x: Operand, here: CbamPosition| {
+            if self.cbam != here {
+                return x;
+            }
+            let x = g.normed(x);
+            cbam(g, x).into()
+        };
         let h = stem(g, input, STEM);
         let mut h = attend(g, h, CbamPosition::Input);
         let after = [CbamPosition::Block1, CbamPosition::Block2, CbamPosition::Block3, CbamPosition::Block4];
         for (i, (&width, here)) in WIDTHS.iter().zip(after).enumerate() {
-            h = residual_block(g, &format!("block{}", i + 1), h, width);
-            h = attend(g, h, here);
+            let block = residual_block(g, &format!("block{}", i + 1), h, width);
+            h = attend(g, block.into(), here);
         }
+        let h = g.normed(h);
         let embedding = output_module(g, h, FEATURES);
         let labels = g.labels(n);
         let (logits, loss) = self.head(g, embedding, labels);

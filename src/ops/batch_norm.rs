@@ -4,10 +4,10 @@ use super::{Backward, Forward, Operands, Operation, Run, Scratch, Spec};
 use crate::gradcheck::{Checked, Suite};
 use crate::graph::{Buffer, Graph, Param, Phase, Var};
 use crate::nn::norm_params;
-use moue_kernels::{BatchNorm as Geometry, BatchNormBackward, Element};
+use moue_kernels::{BatchNorm as Geometry, BatchNormBackward, Element, Shape};
 
 /// Added to the variance.
-const EPS: f64 = 1e-5;
+pub(super) const EPS: f64 = 1e-5;
 /// Weight of a batch's statistics in the running ones.
 const MOMENTUM: f64 = 0.1;
 
@@ -34,12 +34,8 @@ impl Graph {
     /// them by a tenth (the variance unbiased, as in PyTorch); in [`Phase::Eval`] they are the running ones.
     pub fn batch_norm(&mut self, x: Var, norm: NormParams, relu: bool) -> Var {
         let shape = self.shape(x);
-        let dims = [self.dims(norm.gamma).to_vec(), self.dims(norm.beta).to_vec()];
-        let expected = format!("gamma and beta [{}]", shape.c);
-        self.require(dims.iter().all(|d| *d == [shape.c]), "batch_norm", &expected, format!("{dims:?}"));
+        self.check_norm(shape, &norm);
         let train = self.phase() == Phase::Train;
-        let few = train && shape.pixels() < 2;
-        self.require(!few, "batch_norm", "at least two values a channel to train on", shape);
         let op = BatchNorm(Geometry { shape, eps: EPS, relu, train });
         let operands = Operands {
             params: vec![norm.gamma, norm.beta],
@@ -47,6 +43,15 @@ impl Graph {
             ..Default::default()
         };
         self.push(op, &[x], operands)
+    }
+
+    /// Requires the parameters of a norm of values of this shape.
+    pub(super) fn check_norm(&mut self, shape: Shape, norm: &NormParams) {
+        let dims = [self.dims(norm.gamma).to_vec(), self.dims(norm.beta).to_vec()];
+        let expected = format!("gamma and beta [{}]", shape.c);
+        self.require(dims.iter().all(|d| *d == [shape.c]), "batch_norm", &expected, format!("{dims:?}"));
+        let few = self.phase() == Phase::Train && shape.pixels() < 2;
+        self.require(!few, "batch_norm", "at least two values a channel to train on", shape);
     }
 }
 
@@ -59,7 +64,7 @@ impl Operation for BatchNorm {
 }
 
 /// `to += weight * (from * factor - to)`.
-fn move_towards<T: Element>(to: &mut [T], from: &[T], factor: f64) {
+pub(super) fn move_towards<T: Element>(to: &mut [T], from: &[T], factor: f64) {
     for (to, from) in to.iter_mut().zip(from) {
         let old = to.to_f64();
         *to = T::from_f64(old + MOMENTUM * (from.to_f64() * factor - old));
@@ -89,7 +94,7 @@ impl<T: Element> Run<T> for BatchNorm {
 
     fn backward(&self, io: Backward<'_, T>) {
         let [dx, _] = io.dx;
-        let [dgamma, dbeta] = io.dw.map(|dw| dw.expect("two parameters"));
+        let [Some(dgamma), Some(dbeta), ..] = io.dw else { unreachable!("two parameters") };
         let args = BatchNormBackward {
             x: io.x[0],
             gamma: io.w[0],

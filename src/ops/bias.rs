@@ -38,7 +38,7 @@ impl<T: Element> Run<T> for Bias {
 
     fn backward(&self, io: Backward<'_, T>) {
         let [dx, _] = io.dx;
-        let [db, _] = io.dw;
+        let [db, ..] = io.dw;
         if let Some(dx) = dx {
             T::add_backward(io.isa, io.dy, dx);
         }

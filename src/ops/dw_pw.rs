@@ -42,7 +42,7 @@ impl<T: Element> Run<T> for DwPw {
 
     fn backward(&self, io: Backward<'_, T>) {
         let [dx, _] = io.dx;
-        let [dwd, dwp] = io.dw.map(|dw| dw.expect("two parameters"));
+        let [Some(dwd), Some(dwp), ..] = io.dw else { unreachable!("two parameters") };
         let args = DwPwBackward {
             x: io.x[0],
             wd: io.w[0],

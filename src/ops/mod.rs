@@ -19,9 +19,12 @@ mod l2_normalize;
 mod margin_softmax;
 mod matmul_nt;
 mod max_pool;
+mod norm_conv;
+mod normed;
 mod pointwise;
 mod read;
 mod relu;
+mod residual;
 mod scale_channels;
 mod scale_pixels;
 mod sigmoid;
@@ -30,12 +33,13 @@ use crate::gradcheck::Suite;
 pub use crate::graph::Operands;
 pub use batch_norm::NormParams;
 use moue_kernels::{ConvBackward, Element, Grad, Isa, Shape};
+pub use norm_conv::Operand;
 use std::fmt::Debug;
 
 /// Most input variables of an operation.
 pub const MAX_INPUTS: usize = 2;
 /// Most parameters of an operation.
-pub const MAX_PARAMS: usize = 2;
+pub const MAX_PARAMS: usize = 4;
 /// Most running buffers of an operation.
 pub const MAX_BUFFERS: usize = 2;
 
@@ -56,9 +60,11 @@ pub(crate) fn checks(suite: &mut Suite) {
     margin_softmax::checks(suite);
     matmul_nt::checks(suite);
     max_pool::checks(suite);
+    norm_conv::checks(suite);
     pointwise::checks(suite);
     read::checks(suite);
     relu::checks(suite);
+    residual::checks(suite);
     scale_channels::checks(suite);
     scale_pixels::checks(suite);
     sigmoid::checks(suite);
@@ -75,6 +81,9 @@ pub struct Spec {
     pub reads_x: bool,
     /// Whether backward reads the result.
     pub reads_y: bool,
+    /// Elements behind the result and behind its gradient: what its readers must know besides (see
+    /// [`Operand`]).
+    pub extra: usize,
     /// Elements that forward leaves for backward.
     pub aux: usize,
     /// Bytes that forward leaves for backward (pooling indices).
@@ -86,7 +95,7 @@ pub struct Spec {
 impl Spec {
     /// An operation whose backward reads only the gradient; change what differs.
     pub fn new(name: &'static str, shape: Shape) -> Self {
-        Self { name, shape, reads_x: false, reads_y: false, aux: 0, index: 0, macs: 0 }
+        Self { name, shape, reads_x: false, reads_y: false, extra: 0, aux: 0, index: 0, macs: 0 }
     }
 }
 
@@ -155,7 +164,7 @@ impl<'a, T> Backward<'a, T> {
     /// The arguments of a convolution: one input, one weight.
     fn into_conv(self) -> ConvBackward<'a, T> {
         let [dx, _] = self.dx;
-        let [dw, _] = self.dw;
+        let [dw, ..] = self.dw;
         let dw = dw.expect("a convolution has weights");
         ConvBackward { x: self.x[0], w: self.w[0], dy: self.dy, dx, dw, scratch: self.scratch }
     }

@@ -31,7 +31,7 @@ impl<T: Element> Run<T> for Read {
     }
 
     fn backward(&self, io: Backward<'_, T>) {
-        if let [Some(dw), _] = io.dw {
+        if let [Some(dw), ..] = io.dw {
             T::add_backward(io.isa, io.dy, dw);
         }
     }

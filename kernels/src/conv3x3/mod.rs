@@ -47,6 +47,13 @@ impl<'a> Packed<'a> {
         Self { panels, zero }
     }
 
+    /// What [`Self::forward`] or [`Self::flipped`] packed for `conv`.
+    pub(crate) fn of(conv: &Conv, packed: &'a [f32]) -> Self {
+        let (panels, zero) =
+            packed[..Self::len(conv.x.c, conv.cout)].split_at(packed_len(9 * conv.x.c, conv.cout));
+        Self { panels, zero }
+    }
+
     /// Weights `[3, 3, cin, cout]` for the forward pass.
     pub(crate) fn forward(cin: usize, cout: usize, w: &[f32], packed: &'a mut [f32]) -> Self {
         Self::new(packed, cin, |panels| pack(9 * cin, cout, w, panels))

@@ -15,7 +15,7 @@ const CHUNK: usize = 2048;
 
 /// Elements of whole pixels, about `chunk`.
 #[inline(always)]
-fn whole_pixels(chunk: usize, c: usize) -> usize {
+pub(crate) fn whole_pixels(chunk: usize, c: usize) -> usize {
     (chunk / c).max(1) * c
 }
 
@@ -169,7 +169,7 @@ pub(crate) fn image_apply<S: Simd>(
 
 /// Everything at or below this is cut off: one body with and without ReLU.
 #[inline(always)]
-fn floor(relu: bool) -> f32 {
+pub(crate) fn floor(relu: bool) -> f32 {
     if relu { 0.0 } else { f32::NEG_INFINITY }
 }
 

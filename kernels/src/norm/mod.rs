@@ -1,10 +1,13 @@
 //! Batch normalisation over images and pixels (Ioffe and Szegedy 2015), with an optional ReLU behind it.
 
+mod affine;
 mod image;
 
-// Kernels that fuse a convolution with its norm run these image by image.
-#[allow(unused_imports)]
-pub(crate) use image::*;
+pub use affine::{Affine, AffineGrad, AffineKernels, NormGrad};
+pub(crate) use affine::{affine_image, mask_image, norm_grad_image};
+pub(crate) use image::{image_stats, merge_stats};
+
+use image::{BackwardChannels, Channels, image_apply, image_backward_apply, image_backward_sums};
 
 use crate::lanes::each_image;
 use crate::{Grad, Isa, Kernel, Mode, Shape, Simd};

@@ -10,8 +10,10 @@ mod elementwise;
 mod linear;
 mod loss;
 mod norm;
+mod norm_conv;
 mod pointwise;
 mod pool;
+mod residual;
 mod winograd;
 
 use crate::{Grad, Mode};

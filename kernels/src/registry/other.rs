@@ -18,7 +18,7 @@ pub(super) fn cases(shapes: Shapes) -> Vec<Box<dyn Case>> {
 const MODES: [Mode; 2] = [Mode::Set, Mode::Add];
 
 /// Shapes of feature maps.
-fn map_shapes(shapes: Shapes) -> Vec<Shape> {
+pub(super) fn map_shapes(shapes: Shapes) -> Vec<Shape> {
     if shapes == Shapes::Network {
         return [(48, 32), (24, 64), (12, 128), (6, 256)].map(|(hw, c)| Shape::new(32, hw, hw, c)).to_vec();
     }

@@ -217,3 +217,69 @@ impl WinogradKernels for f32 {
         combine(isa, partial, dw.to, dw.mode);
     }
 }
+
+/// One image at a time, for kernels that do more to it.
+pub(crate) struct WinogradImage;
+
+impl WinogradImage {
+    /// Elements of the transformed weights, with the row of zeros behind them.
+    pub(crate) fn packed(conv: &Conv) -> usize {
+        Weights::len(conv.x.c, conv.cout) + zero_len(conv)
+    }
+
+    /// Elements of work of either pass.
+    pub(crate) fn work(conv: &Conv) -> usize {
+        work_len(conv)
+    }
+
+    /// Elements of the sums of the weight gradient.
+    pub(crate) fn sums(conv: &Conv) -> usize {
+        sums_len(conv)
+    }
+
+    /// Transforms weights; `flipped` ones for the way back, where `conv` is the one that leads back.
+    pub(crate) fn pack(isa: Isa, conv: &Conv, w: &[f32], flipped: bool, packed: &mut [f32]) {
+        let (points, zero) = packed.split_at_mut(Weights::len(conv.x.c, conv.cout));
+        isa.run(Transform { w, inputs: conv.x.c, outputs: conv.cout, flipped, to: points });
+        zero.fill(0.0);
+    }
+
+    /// y (=|+=) the convolution.
+    #[inline(always)]
+    pub(crate) fn convolve<S: Simd>(
+        s: S,
+        conv: &Conv,
+        x: &[f32],
+        packed: &[f32],
+        y: &mut [f32],
+        mode: Mode,
+        work: &mut [f32],
+    ) {
+        let (points, zero) = packed.split_at(Weights::len(conv.x.c, conv.cout));
+        winograd_rows(s, conv, 0..conv.x.h.div_ceil(TILE), x, Weights { points, zero }, y, mode, work);
+    }
+
+    /// Adds to `sums` (overwrites them with `first`) what the image gives to the weight gradient; `packed` are
+    /// the weights of the way back.
+    #[inline(always)]
+    #[allow(clippy::too_many_arguments, reason = "the operands of a gradient")]
+    pub(crate) fn sum<S: Simd>(
+        s: S,
+        conv: &Conv,
+        x: &[f32],
+        packed: &[f32],
+        dy: &[f32],
+        first: bool,
+        sums: &mut [f32],
+        work: &mut [f32],
+    ) {
+        let zero = &packed[Weights::len(conv.cout, conv.x.c)..];
+        winograd_dw(s, conv, x, dy, zero, first, sums, work);
+    }
+
+    /// Overwrites `dw` with the weight gradient that `sums` hold.
+    #[inline(always)]
+    pub(crate) fn finish<S: Simd>(s: S, conv: &Conv, sums: &[f32], dw: &mut [f32]) {
+        finish(s, conv, sums, dw);
+    }
+}

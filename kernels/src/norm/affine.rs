@@ -1,0 +1,247 @@
+//! Batch norm in two halves. A convolution measures the statistics of what it writes, but leaves applying them to
+//! whoever reads it ([`Affine`]), so that the normalised value is never written to memory; backward, the reader
+//! masks the gradient and sums what the statistics' gradient needs, and the convolution finishes it.
+
+use super::image::{floor, image_apply, whole_pixels};
+use crate::lanes::{blocks, each_image, load, on_block, put, store};
+use crate::reduce::combine;
+use crate::{Grad, Isa, Kernel, Mode, Shape, Simd};
+
+/// What is still to be done to a value x `[n, h, w, c]`: z = x * scale + shift per channel, then ReLU if asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Affine<'a, T> {
+    /// gamma / sqrt(var + eps), `[c]`.
+    pub scale: &'a [T],
+    /// beta - mean * scale, `[c]`.
+    pub shift: &'a [T],
+    /// Mean, `[c]`: the gradient's sums are taken around it.
+    pub mean: &'a [T],
+    /// Whether z = max(z, 0) follows.
+    pub relu: bool,
+}
+
+/// Gradient of a value that owes an [`Affine`]: that of x * scale + shift, already masked by the ReLU.
+#[derive(Debug)]
+pub struct AffineGrad<'a, T> {
+    /// dz, as long as x.
+    pub dz: Grad<'a, T>,
+    /// Sum of dz and of dz * (x - mean) over n, h, w: `[2, c]`, in the mode of `dz`.
+    pub sums: &'a mut [T],
+}
+
+/// How a convolution's own gradient follows from the gradient dz behind its batch norm:
+/// dy = scale * dz + by_y * y + constant, `[c]` each. In training by_y = -scale rstd^2 sum(dz (y - mean)) / m and
+/// constant = -scale sum(dz) / m - by_y * mean; in evaluation both are 0.
+#[derive(Clone, Copy, Debug)]
+pub struct NormGrad<'a, T> {
+    /// gamma / sqrt(var + eps).
+    pub scale: &'a [T],
+    /// See above.
+    pub by_y: &'a [T],
+    /// See above.
+    pub constant: &'a [T],
+}
+
+/// The reader's half of a batch norm on its own, for values that no fused operation reads.
+pub trait AffineKernels: Sized {
+    /// Scratch elements that [`Self::affine_backward`] wants.
+    fn affine_backward_scratch(shape: Shape) -> usize;
+    /// z = x * scale + shift, then ReLU if asked for; overwrites `z`.
+    fn affine_forward(isa: Isa, shape: Shape, x: &[Self], affine: Affine<'_, Self>, z: &mut [Self]);
+    /// The gradient of x, from that of z behind the ReLU, `dy`.
+    fn affine_backward(
+        isa: Isa,
+        shape: Shape,
+        x: &[Self],
+        affine: Affine<'_, Self>,
+        dy: &[Self],
+        dx: AffineGrad<'_, Self>,
+        scratch: &mut [Self],
+    );
+}
+
+impl<T> Affine<'_, T> {
+    /// # Panics
+    /// If the constants are not `[c]`.
+    pub(crate) fn check(&self, c: usize) {
+        assert_eq!(self.scale.len(), c, "scale is not [{c}]");
+        assert_eq!(self.shift.len(), c, "shift is not [{c}]");
+        assert_eq!(self.mean.len(), c, "mean is not [{c}]");
+    }
+}
+
+impl AffineKernels for f32 {
+    fn affine_backward_scratch(shape: Shape) -> usize {
+        2 * shape.n * shape.c
+    }
+
+    fn affine_forward(isa: Isa, shape: Shape, x: &[Self], affine: Affine<'_, Self>, z: &mut [Self]) {
+        affine.check(shape.c);
+        assert_eq!(x.len(), shape.len(), "x is not {shape}");
+        assert_eq!(z.len(), shape.len(), "z is not {shape}");
+        let image = shape.image_len();
+        each_image(image, shape.len(), z, |n, z| isa.run(Apply { affine, x: &x[n * image..][..image], z }));
+    }
+
+    fn affine_backward(
+        isa: Isa,
+        shape: Shape,
+        x: &[Self],
+        affine: Affine<'_, Self>,
+        dy: &[Self],
+        dx: AffineGrad<'_, Self>,
+        scratch: &mut [Self],
+    ) {
+        let AffineGrad { dz, sums } = dx;
+        affine.check(shape.c);
+        assert_eq!(x.len(), shape.len(), "x is not {shape}");
+        assert_eq!(dy.len(), shape.len(), "dy is not {shape}");
+        assert_eq!(dz.to.len(), shape.len(), "dz is not {shape}");
+        let (image, c, mode) = (shape.image_len(), shape.c, dz.mode);
+        let slots = &mut scratch[..2 * shape.n * c];
+        let job = |n: usize, dz: &mut [f32], sums: &mut [f32]| {
+            let at = n * image..(n + 1) * image;
+            isa.run(Mask { affine, x: &x[at.clone()], dy: &dy[at], dz, mode, sums });
+        };
+        let buffers = [(dz.to, image), (&mut *slots, 2 * c)];
+        let parallel = shape.len() > crate::lanes::SERIAL;
+        crate::gemm::for_chunks(0..shape.n, parallel, buffers, &|n, [dz, sums]| job(n, dz, sums));
+        combine(isa, slots, sums, mode);
+    }
+}
+
+struct Apply<'a> {
+    affine: Affine<'a, f32>,
+    x: &'a [f32],
+    z: &'a mut [f32],
+}
+
+impl Kernel for Apply<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        affine_image(s, &self.affine, self.x, self.z);
+    }
+}
+
+struct Mask<'a> {
+    affine: Affine<'a, f32>,
+    x: &'a [f32],
+    dy: &'a [f32],
+    dz: &'a mut [f32],
+    mode: Mode,
+    sums: &'a mut [f32],
+}
+
+impl Kernel for Mask<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { affine, x, dy, dz, mode, sums } = self;
+        sums.fill(0.0);
+        mask_image(s, &affine, x, dy, dz, mode, sums);
+    }
+}
+
+/// z of whole pixels.
+#[inline(always)]
+pub(crate) fn affine_image<S: Simd>(s: S, affine: &Affine<'_, f32>, x: &[f32], z: &mut [f32]) {
+    image_apply(s, affine.scale.len(), x, affine.scale, affine.shift, affine.relu, z);
+}
+
+/// Elements of a chunk of each of three streams: 24 KB, what is left of L1 holds the channels' constants.
+const CHUNK: usize = 2048;
+
+/// dz (=|+=) dy where the ReLU let x * scale + shift through, and `sums` += sum of that and of that times
+/// (x - mean), for whole pixels.
+#[inline(always)]
+pub(crate) fn mask_image<S: Simd>(
+    s: S,
+    affine: &Affine<'_, f32>,
+    x: &[f32],
+    dy: &[f32],
+    dz: &mut [f32],
+    mode: Mode,
+    sums: &mut [f32],
+) {
+    let c = affine.scale.len();
+    let chunk = whole_pixels(CHUNK, c);
+    for ((x, dy), dz) in x.chunks(chunk).zip(dy.chunks(chunk)).zip(dz.chunks_mut(chunk)) {
+        // Two vectors: six constants and four accumulators fit into sixteen registers.
+        for block in blocks(c, 2) {
+            on_block!(block, 2, mask_chunk(s, affine, (x, dy), block, dz, mode, sums));
+        }
+    }
+}
+
+#[inline(always)]
+fn mask_chunk<S: Simd, const N: usize>(
+    s: S,
+    affine: &Affine<'_, f32>,
+    (x, dy): (&[f32], &[f32]),
+    block: std::ops::Range<usize>,
+    dz: &mut [f32],
+    mode: Mode,
+    sums: &mut [f32],
+) {
+    let c = affine.scale.len();
+    let mean = load::<S, N>(s, &affine.mean[block.clone()]);
+    let scale = load::<S, N>(s, &affine.scale[block.clone()]);
+    let shift = load::<S, N>(s, &affine.shift[block.clone()]);
+    let (floor, zero) = (s.splat(floor(affine.relu)), s.zero());
+    let mut sum = [zero; N];
+    let mut product = [zero; N];
+    for ((x, dy), dz) in x.chunks_exact(c).zip(dy.chunks_exact(c)).zip(dz.chunks_exact_mut(c)) {
+        let x = load::<S, N>(s, &x[block.clone()]);
+        let mut v = load::<S, N>(s, &dy[block.clone()]);
+        for i in 0..N {
+            v[i] = s.select_gt(s.mul_add(x[i], scale[i], shift[i]), floor, v[i], zero);
+            sum[i] = s.add(sum[i], v[i]);
+            product[i] = s.mul_add(v[i], s.sub(x[i], mean[i]), product[i]);
+        }
+        put(s, v, &mut dz[block.clone()], mode);
+    }
+    let (sums, products) = sums.split_at_mut(c);
+    put(s, sum, &mut sums[block.clone()], Mode::Add);
+    put(s, product, &mut products[block], Mode::Add);
+}
+
+/// dy = scale * dz + by_y * y + constant for whole pixels; overwrites `dy`.
+#[inline(always)]
+pub(crate) fn norm_grad_image<S: Simd>(
+    s: S,
+    norm: &NormGrad<'_, f32>,
+    y: &[f32],
+    dz: &[f32],
+    dy: &mut [f32],
+) {
+    let c = norm.scale.len();
+    let chunk = whole_pixels(CHUNK, c);
+    for ((y, dz), dy) in y.chunks(chunk).zip(dz.chunks(chunk)).zip(dy.chunks_mut(chunk)) {
+        for block in blocks(c, 4) {
+            on_block!(block, 4, norm_grad_chunk(s, norm, (y, dz), block, dy));
+        }
+    }
+}
+
+#[inline(always)]
+fn norm_grad_chunk<S: Simd, const N: usize>(
+    s: S,
+    norm: &NormGrad<'_, f32>,
+    (y, dz): (&[f32], &[f32]),
+    block: std::ops::Range<usize>,
+    dy: &mut [f32],
+) {
+    let c = norm.scale.len();
+    let scale = load::<S, N>(s, &norm.scale[block.clone()]);
+    let by_y = load::<S, N>(s, &norm.by_y[block.clone()]);
+    let constant = load::<S, N>(s, &norm.constant[block.clone()]);
+    for ((y, dz), dy) in y.chunks_exact(c).zip(dz.chunks_exact(c)).zip(dy.chunks_exact_mut(c)) {
+        let y = load::<S, N>(s, &y[block.clone()]);
+        let mut v = load::<S, N>(s, &dz[block.clone()]);
+        for i in 0..N {
+            v[i] = s.mul_add(v[i], scale[i], s.mul_add(y[i], by_y[i], constant[i]));
+        }
+        store(s, v, &mut dy[block.clone()]);
+    }
+}

@@ -1,0 +1,267 @@
+//! The convolutions themselves, one image at a time, over the bodies that their own kernels are made of.
+
+use crate::conv3x3::{Packed, conv3x3_dw, conv3x3_rows};
+use crate::dw_pw::{Image, ImageGrads, PointwiseGrad, dw_pw_image_backward, dw_pw_rows_forward, strip_len};
+use crate::gemm::pack::{pack, pack_flipped, packed_len};
+use crate::pointwise::{pointwise_images_backward, pointwise_rows};
+use crate::winograd::WinogradImage;
+use crate::{Conv, Isa, Mode, Simd};
+
+/// A convolution of one image with stride 1.
+pub(super) trait ImageConv: Copy + Sync {
+    /// Elements of the packed weights, forward and backward.
+    fn packed(&self) -> [usize; 2];
+    /// Elements of work, forward and backward.
+    fn work(&self) -> [usize; 2];
+    /// Packs the weights for [`Self::forward`].
+    fn pack_forward(&self, isa: Isa, w: [&[f32]; 2], packed: &mut [f32]);
+    /// Packs the weights for the gradient of x.
+    fn pack_backward(&self, isa: Isa, w: [&[f32]; 2], packed: &mut [f32]);
+    /// Overwrites y.
+    fn forward<S: Simd>(
+        &self,
+        s: S,
+        x: &[f32],
+        w: [&[f32]; 2],
+        packed: &[f32],
+        y: &mut [f32],
+        work: &mut [f32],
+    );
+    /// Writes dx, and adds to what `work` or `dw` sums (overwrites it with `first`).
+    #[allow(clippy::too_many_arguments, reason = "the operands of a gradient")]
+    fn backward<S: Simd>(
+        &self,
+        s: S,
+        x: &[f32],
+        w: [&[f32]; 2],
+        packed: &[f32],
+        dy: &[f32],
+        dx: Option<(&mut [f32], Mode)>,
+        first: bool,
+        dw: [&mut [f32]; 2],
+        work: &mut [f32],
+    );
+    /// Writes to `dw` what `work` sums, for the body that does not sum in `dw`.
+    #[inline(always)]
+    fn finish<S: Simd>(&self, _: S, _dw: [&mut [f32]; 2], _work: &mut [f32]) {}
+}
+
+/// Zeroes the sums before the first image.
+#[inline(always)]
+fn begin(first: bool, dw: &mut [f32]) {
+    if first {
+        dw.fill(0.0);
+    }
+}
+
+/// 3x3 by Winograd's minimal filtering.
+#[derive(Clone, Copy)]
+pub(super) struct Winograd(pub(super) Conv);
+
+impl ImageConv for Winograd {
+    fn packed(&self) -> [usize; 2] {
+        [WinogradImage::packed(&self.0), WinogradImage::packed(&self.0.swapped())]
+    }
+    fn work(&self) -> [usize; 2] {
+        [WinogradImage::work(&self.0), WinogradImage::work(&self.0) + WinogradImage::sums(&self.0)]
+    }
+    fn pack_forward(&self, isa: Isa, [w, _]: [&[f32]; 2], packed: &mut [f32]) {
+        WinogradImage::pack(isa, &self.0, w, false, packed);
+    }
+    fn pack_backward(&self, isa: Isa, [w, _]: [&[f32]; 2], packed: &mut [f32]) {
+        WinogradImage::pack(isa, &self.0.swapped(), w, true, packed);
+    }
+    #[inline(always)]
+    fn forward<S: Simd>(
+        &self,
+        s: S,
+        x: &[f32],
+        _: [&[f32]; 2],
+        packed: &[f32],
+        y: &mut [f32],
+        work: &mut [f32],
+    ) {
+        WinogradImage::convolve(s, &self.0, x, packed, y, Mode::Set, work);
+    }
+    #[inline(always)]
+    fn backward<S: Simd>(
+        &self,
+        s: S,
+        x: &[f32],
+        _: [&[f32]; 2],
+        packed: &[f32],
+        dy: &[f32],
+        dx: Option<(&mut [f32], Mode)>,
+        first: bool,
+        _: [&mut [f32]; 2],
+        work: &mut [f32],
+    ) {
+        let (sums, work) = work.split_at_mut(WinogradImage::sums(&self.0));
+        if let Some((dx, mode)) = dx {
+            WinogradImage::convolve(s, &self.0.swapped(), dy, packed, dx, mode, work);
+        }
+        WinogradImage::sum(s, &self.0, x, packed, dy, first, sums, work);
+    }
+    #[inline(always)]
+    fn finish<S: Simd>(&self, s: S, [dw, _]: [&mut [f32]; 2], work: &mut [f32]) {
+        WinogradImage::finish(s, &self.0, &work[..WinogradImage::sums(&self.0)], dw);
+    }
+}
+
+/// 3x3, direct.
+#[derive(Clone, Copy)]
+pub(super) struct Direct(pub(super) Conv);
+
+impl ImageConv for Direct {
+    fn packed(&self) -> [usize; 2] {
+        let (cin, cout) = (self.0.x.c, self.0.cout);
+        [Packed::len(cin, cout), Packed::len(cout, cin)]
+    }
+    fn work(&self) -> [usize; 2] {
+        [0; 2]
+    }
+    fn pack_forward(&self, _: Isa, [w, _]: [&[f32]; 2], packed: &mut [f32]) {
+        let (cin, cout) = (self.0.x.c, self.0.cout);
+        Packed::forward(cin, cout, w, &mut packed[..Packed::len(cin, cout)]);
+    }
+    fn pack_backward(&self, _: Isa, [w, _]: [&[f32]; 2], packed: &mut [f32]) {
+        let (cin, cout) = (self.0.x.c, self.0.cout);
+        Packed::flipped(cin, cout, w, &mut packed[..Packed::len(cout, cin)]);
+    }
+    #[inline(always)]
+    fn forward<S: Simd>(
+        &self,
+        s: S,
+        x: &[f32],
+        _: [&[f32]; 2],
+        packed: &[f32],
+        y: &mut [f32],
+        _: &mut [f32],
+    ) {
+        let conv = &self.0;
+        conv3x3_rows(s, conv, 0..conv.x.h, x, Packed::of(conv, packed), y, Mode::Set);
+    }
+    #[inline(always)]
+    fn backward<S: Simd>(
+        &self,
+        s: S,
+        x: &[f32],
+        _: [&[f32]; 2],
+        packed: &[f32],
+        dy: &[f32],
+        dx: Option<(&mut [f32], Mode)>,
+        first: bool,
+        [dw, _]: [&mut [f32]; 2],
+        _: &mut [f32],
+    ) {
+        let conv = &self.0;
+        if let Some((dx, mode)) = dx {
+            let back = conv.swapped();
+            conv3x3_rows(s, &back, 0..conv.x.h, dy, Packed::of(&back, packed), dx, mode);
+        }
+        begin(first, dw);
+        conv3x3_dw(s, conv, 0..9, 0..conv.x.c, x, dy, dw);
+    }
+}
+
+/// Depthwise and pointwise, fused.
+#[derive(Clone, Copy)]
+pub(super) struct DwPw(pub(super) Conv);
+
+impl ImageConv for DwPw {
+    fn packed(&self) -> [usize; 2] {
+        let (cin, cout) = (self.0.x.c, self.0.cout);
+        [packed_len(cin, cout), packed_len(cout, cin)]
+    }
+    fn work(&self) -> [usize; 2] {
+        [strip_len(&self.0), self.0.x.image_len() + strip_len(&self.0)]
+    }
+    fn pack_forward(&self, _: Isa, [_, w]: [&[f32]; 2], packed: &mut [f32]) {
+        pack(self.0.x.c, self.0.cout, w, &mut packed[..packed_len(self.0.x.c, self.0.cout)]);
+    }
+    fn pack_backward(&self, _: Isa, [_, w]: [&[f32]; 2], packed: &mut [f32]) {
+        pack_flipped(1, self.0.x.c, self.0.cout, w, &mut packed[..packed_len(self.0.cout, self.0.x.c)]);
+    }
+    #[inline(always)]
+    fn forward<S: Simd>(
+        &self,
+        s: S,
+        x: &[f32],
+        [wd, _]: [&[f32]; 2],
+        packed: &[f32],
+        y: &mut [f32],
+        work: &mut [f32],
+    ) {
+        let packed = &packed[..packed_len(self.0.x.c, self.0.cout)];
+        dw_pw_rows_forward(s, &self.0, 0..self.0.x.h, x, wd, packed, y, work);
+    }
+    #[inline(always)]
+    fn backward<S: Simd>(
+        &self,
+        s: S,
+        x: &[f32],
+        [wd, _]: [&[f32]; 2],
+        packed: &[f32],
+        dy: &[f32],
+        dx: Option<(&mut [f32], Mode)>,
+        first: bool,
+        [dwd, dwp]: [&mut [f32]; 2],
+        work: &mut [f32],
+    ) {
+        begin(first, dwd);
+        begin(first, dwp);
+        let packed = &packed[..packed_len(self.0.cout, self.0.x.c)];
+        let (dz, strip) = work.split_at_mut(self.0.x.image_len());
+        let grads = ImageGrads { dx, dwd, dwp: PointwiseGrad::Sum { dwp, strip }, dz };
+        dw_pw_image_backward(s, &self.0, Image { x, wd, packed, dy }, grads);
+    }
+}
+
+/// 1x1.
+#[derive(Clone, Copy)]
+pub(super) struct Pointwise(pub(super) Conv);
+
+impl ImageConv for Pointwise {
+    fn packed(&self) -> [usize; 2] {
+        DwPw(self.0).packed()
+    }
+    fn work(&self) -> [usize; 2] {
+        [0; 2]
+    }
+    fn pack_forward(&self, isa: Isa, [w, _]: [&[f32]; 2], packed: &mut [f32]) {
+        DwPw(self.0).pack_forward(isa, [&[], w], packed);
+    }
+    fn pack_backward(&self, isa: Isa, [w, _]: [&[f32]; 2], packed: &mut [f32]) {
+        DwPw(self.0).pack_backward(isa, [&[], w], packed);
+    }
+    #[inline(always)]
+    fn forward<S: Simd>(
+        &self,
+        s: S,
+        x: &[f32],
+        _: [&[f32]; 2],
+        packed: &[f32],
+        y: &mut [f32],
+        _: &mut [f32],
+    ) {
+        let (cin, cout) = (self.0.x.c, self.0.cout);
+        pointwise_rows(s, [cin, cout], x, &packed[..packed_len(cin, cout)], y, Mode::Set);
+    }
+    #[inline(always)]
+    fn backward<S: Simd>(
+        &self,
+        s: S,
+        x: &[f32],
+        _: [&[f32]; 2],
+        packed: &[f32],
+        dy: &[f32],
+        dx: Option<(&mut [f32], Mode)>,
+        first: bool,
+        [dw, _]: [&mut [f32]; 2],
+        _: &mut [f32],
+    ) {
+        begin(first, dw);
+        let packed = &packed[..packed_len(self.0.cout, self.0.x.c)];
+        pointwise_images_backward(s, &self.0, x, packed, dy, dx, Some((0, dw)));
+    }
+}

@@ -1,0 +1,316 @@
+//! A convolution with its batch norm. The norm is applied by whoever reads the result ([`Operand`]), so that the
+//! normalised value is never written to memory.
+
+use super::batch_norm::{EPS, move_towards};
+use super::{Backward, Forward, Operands, Operation, Run, Scratch, Spec};
+use crate::gradcheck::{Checked, Suite};
+use crate::graph::{Graph, Param, Phase, Var};
+use crate::nn::norm_params;
+use crate::ops::NormParams;
+use crate::params::Init;
+use moue_kernels::{
+    Affine, AffineGrad, Conv, ConvLayer, Element, Grad, InputGrad, Mode, NormConv as Geometry,
+    NormConvBackward, NormConvForward, NormGrad, Shape,
+};
+
+/// What an operation reads: a value, or one that still owes a batch norm.
+#[derive(Clone, Copy, Debug)]
+pub struct Operand {
+    pub(crate) var: Var,
+    /// `Some` if a norm is owed: whether ReLU follows it.
+    pub(crate) norm: Option<bool>,
+}
+
+impl From<Var> for Operand {
+    fn from(var: Var) -> Self {
+        Self { var, norm: None }
+    }
+}
+
+/// Elements behind a value that owes a norm: scale, shift and mean. Its gradient has as many, of which the first
+/// two thirds are the sums of [`AffineGrad`].
+pub(crate) const fn extra(shape: Shape) -> usize {
+    3 * shape.c
+}
+
+/// The value and the norm that it owes.
+pub(crate) fn split<T>(buffer: &[T], shape: Shape, norm: Option<bool>) -> (&[T], Option<Affine<'_, T>>) {
+    let Some(relu) = norm else { return (buffer, None) };
+    let (x, tail) = buffer.split_at(shape.len());
+    let (scale, rest) = tail.split_at(shape.c);
+    let (shift, mean) = rest.split_at(shape.c);
+    (x, Some(Affine { scale, shift, mean, relu }))
+}
+
+/// The gradient of such a value.
+pub(crate) fn split_grad<'a, T>(grad: Grad<'a, T>, shape: Shape) -> AffineGrad<'a, T> {
+    let (to, tail) = grad.to.split_at_mut(shape.len());
+    AffineGrad { dz: Grad { to, mode: grad.mode }, sums: &mut tail[..2 * shape.c] }
+}
+
+#[derive(Debug)]
+struct NormConv {
+    geometry: Geometry,
+    /// The norm that the input owes.
+    norm: Option<bool>,
+    train: bool,
+}
+
+impl Graph {
+    /// Batch norm (and ReLU) of a standard 3x3 convolution; `w` is `[3, 3, cin, cout]`. See [`Graph::conv3x3`] and
+    /// [`Graph::batch_norm`].
+    pub fn conv3x3_norm(&mut self, x: impl Into<Operand>, w: Param, norm: NormParams, relu: bool) -> Operand {
+        let x = x.into();
+        let conv = self.stride_1(x, w);
+        let geometry = Geometry { layer: ConvLayer::Conv3x3, conv, affine: x.norm.is_some() };
+        if !geometry.pays() {
+            let x = self.normed(x);
+            let y = self.conv3x3(x, w);
+            return self.batch_norm(y, norm, relu).into();
+        }
+        let dims = self.dims(w).to_vec();
+        let fits = dims.len() == 4 && dims[..3] == [3, 3, conv.x.c];
+        let expected = format!("weights [3, 3, {}, cout]", conv.x.c);
+        self.require(fits, "conv3x3_norm", &expected, format!("{dims:?}"));
+        self.norm_conv(geometry, x, vec![w], norm, relu)
+    }
+
+    /// Batch norm (and ReLU) of [`Graph::dw_pw`].
+    pub fn dw_pw_norm(
+        &mut self,
+        x: impl Into<Operand>,
+        wd: Param,
+        wp: Param,
+        norm: NormParams,
+        relu: bool,
+    ) -> Operand {
+        let x = x.into();
+        let conv = self.stride_1(x, wp);
+        let geometry = Geometry { layer: ConvLayer::DwPw, conv, affine: x.norm.is_some() };
+        if !geometry.pays() {
+            let x = self.normed(x);
+            let y = self.dw_pw(x, wd, wp);
+            return self.batch_norm(y, norm, relu).into();
+        }
+        let (d, p) = (self.dims(wd).to_vec(), self.dims(wp).to_vec());
+        let fits = d == [3, 3, conv.x.c] && p.len() == 2 && p[0] == conv.x.c;
+        let expected = format!("weights [3, 3, {0}] and [{0}, cout]", conv.x.c);
+        self.require(fits, "dw_pw_norm", &expected, format!("{d:?} and {p:?}"));
+        self.norm_conv(geometry, x, vec![wd, wp], norm, relu)
+    }
+
+    /// Batch norm (and ReLU) of [`Graph::pointwise`].
+    pub fn pointwise_norm(
+        &mut self,
+        x: impl Into<Operand>,
+        w: Param,
+        stride: usize,
+        norm: NormParams,
+        relu: bool,
+    ) -> Operand {
+        let x = x.into();
+        let conv = Conv { stride, ..self.stride_1(x, w) };
+        let geometry = Geometry { layer: ConvLayer::Pointwise, conv, affine: x.norm.is_some() };
+        if !geometry.pays() {
+            let x = self.normed(x);
+            let y = self.pointwise(x, w, stride);
+            return self.batch_norm(y, norm, relu).into();
+        }
+        let dims = self.dims(w).to_vec();
+        let fits = dims.len() == 2 && dims[0] == conv.x.c;
+        self.require(fits, "pointwise_norm", &format!("weights [{}, cout]", conv.x.c), format!("{dims:?}"));
+        self.require(matches!(stride, 1 | 2), "pointwise_norm", "stride 1 or 2", stride);
+        self.norm_conv(geometry, x, vec![w], norm, relu)
+    }
+
+    /// Geometry of a convolution of `x` to as many channels as the last dimension of `w`.
+    fn stride_1(&self, x: Operand, w: Param) -> Conv {
+        Conv { x: self.shape(x.var), cout: *self.dims(w).last().unwrap_or(&1), stride: 1 }
+    }
+
+    fn norm_conv(
+        &mut self,
+        geometry: Geometry,
+        x: Operand,
+        mut params: Vec<Param>,
+        norm: NormParams,
+        relu: bool,
+    ) -> Operand {
+        let train = self.phase() == Phase::Train;
+        let y = geometry.conv.y();
+        self.check_norm(y, &norm);
+        params.extend([norm.gamma, norm.beta]);
+        let operands = Operands { params, buffers: vec![norm.mean, norm.var], ..Default::default() };
+        let var = self.push(NormConv { geometry, norm: x.norm, train }, &[x.var], operands);
+        Operand { var, norm: Some(relu) }
+    }
+}
+
+impl Operation for NormConv {
+    fn spec(&self) -> Spec {
+        let (y, weights) = (self.geometry.conv.y(), self.geometry.weights());
+        let name = match self.geometry.layer {
+            ConvLayer::Conv3x3 => "conv3x3_norm",
+            ConvLayer::DwPw => "dw_pw_norm",
+            ConvLayer::Pointwise => "pointwise_norm",
+        };
+        let macs = (y.pixels() * weights.iter().sum::<usize>()) as u64;
+        Spec { reads_x: true, reads_y: true, extra: extra(y), aux: 2 * y.c, macs, ..Spec::new(name, y) }
+    }
+}
+
+impl NormConv {
+    /// Weights, gamma, beta.
+    fn params<'a, T>(&self, w: [&'a [T]; 4]) -> ([&'a [T]; 2], &'a [T], &'a [T]) {
+        match self.geometry.layer {
+            ConvLayer::DwPw => ([w[0], w[1]], w[2], w[3]),
+            _ => ([w[0], &[]], w[1], w[2]),
+        }
+    }
+}
+
+impl<T: Element> Run<T> for NormConv {
+    fn scratch(&self) -> Scratch {
+        let (forward, backward) = T::norm_conv_scratch(&self.geometry);
+        // The kernel's own starts on a cache line, behind the coefficients of the norm's gradient.
+        Scratch { forward, backward: coefficients(self.geometry.conv.cout) + backward }
+    }
+
+    fn forward(&self, io: Forward<'_, T>) {
+        let (shape, c) = (self.geometry.conv.y(), self.geometry.conv.cout);
+        let (x, affine) = split(io.x[0], self.geometry.conv.x, self.norm);
+        let (w, gamma, beta) = self.params(io.w);
+        let (y, tail) = io.y.split_at_mut(shape.len());
+        let stats = self.train.then_some(&mut *io.aux);
+        let args = NormConvForward { x, affine, w, y, stats, scratch: io.scratch };
+        T::norm_conv_forward(io.isa, &self.geometry, args);
+        let [mean, var] = io.buffers;
+        if self.train {
+            let m = shape.pixels() as f64;
+            move_towards(mean, &io.aux[..c], 1.0);
+            move_towards(var, &io.aux[c..], m / (m - 1.0));
+        } else {
+            io.aux[..c].copy_from_slice(mean);
+            io.aux[c..].copy_from_slice(var);
+        }
+        for k in 0..c {
+            let scale = gamma[k].to_f64() * rstd(io.aux, c, k);
+            tail[k] = T::from_f64(scale);
+            // With the rounded scale, so that a constant channel normalises to beta.
+            tail[c + k] = T::from_f64(beta[k].to_f64() - io.aux[k].to_f64() * tail[k].to_f64());
+            tail[2 * c + k] = io.aux[k];
+        }
+    }
+
+    fn backward(&self, io: Backward<'_, T>) {
+        let (shape, c) = (self.geometry.conv.y(), self.geometry.conv.cout);
+        let (x, affine) = split(io.x[0], self.geometry.conv.x, self.norm);
+        let (w, gamma, _) = self.params(io.w);
+        let (dz, tail) = io.dy.split_at(shape.len());
+        let (sum, around_mean) = tail[..2 * c].split_at(c);
+        let [dw, dw2, dgamma, dbeta] = match (self.geometry.layer, io.dw) {
+            (ConvLayer::DwPw, dw) => dw,
+            (_, [dw, dgamma, dbeta, _]) => [dw, None, dgamma, dbeta],
+        };
+        let (coefficients, scratch) = io.scratch.split_at_mut(coefficients(c));
+        let (scale, rest) = coefficients.split_at_mut(c);
+        let (by_y, rest) = rest.split_at_mut(c);
+        let constant = &mut rest[..c];
+        let (mut dgamma, mut dbeta) = (dgamma.expect("gamma"), dbeta.expect("beta"));
+        let m = shape.pixels() as f64;
+        for k in 0..c {
+            let rstd = rstd(io.aux, c, k);
+            let (sum, sum_xhat) = (sum[k].to_f64(), around_mean[k].to_f64() * rstd);
+            put(&mut dbeta, k, sum);
+            put(&mut dgamma, k, sum_xhat);
+            let by = gamma[k].to_f64() * rstd;
+            let by_xhat = if self.train { -by * rstd * sum_xhat / m } else { 0.0 };
+            let shift = if self.train { -by * sum / m - by_xhat * io.aux[k].to_f64() } else { 0.0 };
+            (scale[k], by_y[k], constant[k]) = (T::from_f64(by), T::from_f64(by_xhat), T::from_f64(shift));
+        }
+        let [dx, _] = io.dx;
+        let dx = dx.map(|dx| match self.norm {
+            Some(_) => InputGrad::Affine(split_grad(dx, self.geometry.conv.x)),
+            None => InputGrad::Plain(dx),
+        });
+        let args = NormConvBackward {
+            x,
+            affine,
+            w,
+            y: &io.y[..shape.len()],
+            dz,
+            norm: NormGrad { scale, by_y, constant },
+            dx,
+            dw: [dw.expect("a weight"), dw2.unwrap_or(Grad::set(&mut []))],
+            scratch,
+        };
+        T::norm_conv_backward(io.isa, &self.geometry, args);
+    }
+}
+
+/// 1 / sqrt(var + eps) of channel k; `stats` are mean and variance.
+fn rstd<T: Element>(stats: &[T], c: usize, k: usize) -> f64 {
+    1.0 / (stats[c + k].to_f64() + EPS).sqrt()
+}
+
+/// Elements of the coefficients of the norm's gradient, whole cache lines.
+const fn coefficients(c: usize) -> usize {
+    (3 * c).next_multiple_of(crate::arena::ALIGN)
+}
+
+fn put<T: Element>(to: &mut Grad<'_, T>, k: usize, value: f64) {
+    let old = if to.mode == Mode::Add { to.to[k].to_f64() } else { 0.0 };
+    to.to[k] = T::from_f64(old + value);
+}
+
+/// Two convolutions in a row: the second reads what owes a norm.
+fn pair(g: &mut Graph, layer: ConvLayer, x: Var, middle: usize, cout: usize, relu: bool) -> Operand {
+    let mut h = Operand::from(x);
+    for (name, c) in [("a", middle), ("b", cout)] {
+        let cin = g.shape(h.var).c;
+        let norm = norm_params(g, &format!("{name}.bn"), c);
+        let init = Init::Uniform { fan_in: cin };
+        h = match layer {
+            ConvLayer::Conv3x3 => {
+                let w = g.param(format!("{name}.w"), &[3, 3, cin, c], init);
+                g.conv3x3_norm(h, w, norm, relu)
+            }
+            ConvLayer::DwPw => {
+                let wd = g.param(format!("{name}.wd"), &[3, 3, cin], Init::Uniform { fan_in: 9 });
+                let wp = g.param(format!("{name}.wp"), &[cin, c], init);
+                g.dw_pw_norm(h, wd, wp, norm, relu)
+            }
+            ConvLayer::Pointwise => {
+                let w = g.param(format!("{name}.w"), &[cin, c], init);
+                let stride = if name == "b" { 2 } else { 1 };
+                g.pointwise_norm(h, w, stride, norm, relu)
+            }
+        };
+    }
+    h
+}
+
+/// Gradient checks of this operation.
+pub(super) fn checks(suite: &mut Suite) {
+    for layer in [ConvLayer::Conv3x3, ConvLayer::DwPw, ConvLayer::Pointwise] {
+        for (cin, middle, cout, h, w, relu) in
+            [(1, 5, 3, 4, 3, true), (9, 17, 8, 3, 5, false), (8, 9, 16, 8, 9, true)]
+        {
+            for phase in [Phase::Train, Phase::Eval] {
+                suite.add_in(phase, "norm_conv", move |g| {
+                    let x = g.input([2, h, w, cin]);
+                    let y = pair(g, layer, x, middle, cout, relu);
+                    Checked::new(g.normed(y), [x])
+                });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn gradients() {
+        crate::gradcheck::assert_suite(super::checks);
+    }
+}

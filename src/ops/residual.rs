@@ -1,0 +1,98 @@
+//! The end of a residual block: ReLU(max pool(main) + shortcut), with the batch norms that both branches owe.
+
+use super::norm_conv::{Operand, split, split_grad};
+use super::{Backward, Forward, Operands, Operation, Run, Scratch, Spec};
+use crate::gradcheck::{Checked, Suite};
+use crate::graph::{Graph, Var};
+use crate::nn::norm_params;
+use crate::params::Init;
+use moue_kernels::{Branch, Element, ResidualBackward, Shape};
+
+/// Shape of the main branch.
+#[derive(Debug)]
+struct Residual(Shape);
+
+impl Graph {
+    /// `add_relu(max_pool(main), short)`; branches may owe a batch norm without ReLU.
+    pub fn residual(&mut self, main: impl Into<Operand>, short: impl Into<Operand>) -> Var {
+        let (main, short) = (main.into(), short.into());
+        if (main.norm, short.norm) != (Some(false), Some(false)) {
+            let (main, short) = (self.normed(main), self.normed(short));
+            let main = self.max_pool(main);
+            return self.add_relu(main, short);
+        }
+        let shape = self.shape(main.var);
+        let (expected, got) = (shape.halved(), self.shape(short.var));
+        self.require(got == expected, "residual", &format!("a shortcut {expected}"), got);
+        self.push(Residual(shape), &[main.var, short.var], Operands::default())
+    }
+}
+
+impl Operation for Residual {
+    fn spec(&self) -> Spec {
+        let y = self.0.halved();
+        Spec { reads_x: true, reads_y: true, index: y.len(), ..Spec::new("residual", y) }
+    }
+}
+
+impl Residual {
+    fn branches<'a, T: Element>(&self, x: [&'a [T]; 2]) -> [Branch<'a, T>; 2] {
+        let branch = |x, shape| {
+            let (x, affine) = split(x, shape, Some(false));
+            Branch { x, affine: affine.expect("a norm is owed") }
+        };
+        [branch(x[0], self.0), branch(x[1], self.0.halved())]
+    }
+}
+
+impl<T: Element> Run<T> for Residual {
+    fn scratch(&self) -> Scratch {
+        Scratch { forward: 0, backward: T::residual_backward_scratch(self.0) }
+    }
+
+    fn forward(&self, io: Forward<'_, T>) {
+        let [main, short] = self.branches(io.x);
+        T::residual_forward(io.isa, self.0, main, short, io.y, io.index);
+    }
+
+    fn backward(&self, io: Backward<'_, T>) {
+        let [main, short] = self.branches(io.x);
+        // A value that owes a norm has parameters, so that its gradient is always wanted.
+        let [dmain, dshort] = io.dx.map(|dx| dx.expect("a branch with parameters"));
+        let args = ResidualBackward {
+            main,
+            short,
+            y: io.y,
+            index: io.index,
+            dy: io.dy,
+            dmain: split_grad(dmain, self.0),
+            dshort: split_grad(dshort, self.0.halved()),
+            scratch: io.scratch,
+        };
+        T::residual_backward(io.isa, self.0, args);
+    }
+}
+
+/// Gradient checks of this operation.
+pub(super) fn checks(suite: &mut Suite) {
+    for (c, cout, h, w) in [(3, 5, 4, 3), (9, 17, 5, 6)] {
+        suite.add("residual", move |g| {
+            let x = g.input([2, h, w, c]);
+            let mut branch = |name: &str, stride| {
+                let w = g.param(name, &[c, cout], Init::Uniform { fan_in: c });
+                let norm = norm_params(g, &format!("{name}.bn"), cout);
+                g.pointwise_norm(x, w, stride, norm, false)
+            };
+            let (main, short) = (branch("main", 1), branch("short", 2));
+            Checked::new(g.residual(main, short), [x])
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn gradients() {
+        crate::gradcheck::assert_suite(super::checks);
+    }
+}
