@@ -1,0 +1,96 @@
+//! Times burn on the network of `../model.py` and prints one JSON object.
+//!
+//!     RAYON_NUM_THREADS=2 cargo run --release -- step --batch 32
+//!     RAYON_NUM_THREADS=2 cargo run --release -- infer --batch 1
+
+mod model;
+
+use std::time::Instant;
+
+use burn::module::Module;
+use burn::nn::loss::CrossEntropyLossConfig;
+use burn::optim::{AdamConfig, GradientsParams};
+use burn::tensor::{Device, Distribution, Int, Tensor};
+use clap::{Parser, ValueEnum};
+use model::{CLASSES, Network};
+use serde_json::json;
+
+const WARM_UP: usize = 5;
+const SCALE: f64 = 30.0;
+const MARGIN: f64 = 0.35;
+
+#[derive(Clone, Copy, ValueEnum)]
+enum What {
+    /// forward, AM-Softmax, backward, Adam
+    Step,
+    /// forward with batch norm folded
+    Infer,
+}
+
+#[derive(Parser)]
+struct Args {
+    what: What,
+    #[arg(long, default_value_t = 32)]
+    batch: usize,
+    /// Timed repetitions
+    #[arg(long, default_value_t = 15)]
+    steps: usize,
+}
+
+/// Median milliseconds of a call that ends with the device idle.
+fn median_ms(device: &Device, steps: usize, mut f: impl FnMut()) -> f64 {
+    let mut times = Vec::with_capacity(steps);
+    for step in 0..WARM_UP + steps {
+        let begin = Instant::now();
+        f();
+        device.sync().expect("the device finishes its work");
+        if step >= WARM_UP {
+            times.push(begin.elapsed().as_secs_f64() * 1e3);
+        }
+    }
+    times.sort_by(f64::total_cmp);
+    (times[(steps - 1) / 2] + times[steps / 2]) / 2.0
+}
+
+fn faces(batch: usize, device: &Device) -> Tensor<4> {
+    Tensor::random([batch, 1, 48, 48], Distribution::Normal(0.0, 1.0), device)
+}
+
+fn train(device: &Device, batch: usize, steps: usize) -> f64 {
+    let device = device.clone().autodiff();
+    let mut net = Some(Network::new(&device));
+    let mut adam = AdamConfig::new().with_epsilon(1e-8).init();
+    let cross_entropy = CrossEntropyLossConfig::new().init(&device);
+    let x = faces(batch, &device);
+    let labels: Vec<i64> = (0..batch).map(|i| ((3 * i + 1) % CLASSES) as i64).collect();
+    let labels = Tensor::<1, Int>::from_data(labels.as_slice(), &device);
+    let margins = labels.clone().one_hot::<2>(CLASSES).float() * MARGIN;
+    median_ms(&device, steps, || {
+        let model = net.take().expect("put back below");
+        let logits = (model.forward(x.clone()) - margins.clone()) * SCALE;
+        let loss = cross_entropy.forward(logits, labels.clone());
+        let gradients = GradientsParams::from_grads(loss.backward(), &model);
+        net = Some(adam.step(1e-3, model, gradients));
+    })
+}
+
+fn infer(device: &Device, batch: usize, steps: usize) -> f64 {
+    let (net, x) = (Network::new(device), faces(batch, device));
+    median_ms(device, steps, || {
+        std::hint::black_box(net.forward(x.clone()));
+    })
+}
+
+fn main() {
+    let args = Args::parse();
+    let device = Device::flex();
+    let ms = match args.what {
+        What::Step => train(&device, args.batch, args.steps),
+        What::Infer => infer(&device, args.batch, args.steps),
+    };
+    let images_per_second = args.batch as f64 / ms * 1e3;
+    println!(
+        "{}",
+        json!({ "images_per_second": images_per_second, "us_per_image": 1e6 / images_per_second })
+    );
+}
