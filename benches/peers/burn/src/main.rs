@@ -15,7 +15,8 @@ use clap::{Parser, ValueEnum};
 use model::{CLASSES, Network};
 use serde_json::json;
 
-const WARM_UP: usize = 5;
+const WARM_UP: usize = 3;
+const AT_LEAST: usize = 5;
 const SCALE: f64 = 30.0;
 const MARGIN: f64 = 0.35;
 
@@ -32,31 +33,30 @@ struct Args {
     what: What,
     #[arg(long, default_value_t = 32)]
     batch: usize,
-    /// Timed repetitions
-    #[arg(long, default_value_t = 15)]
-    steps: usize,
+    /// How long to repeat; five times at least
+    #[arg(long, default_value_t = 4.0)]
+    seconds: f64,
 }
 
 /// Median milliseconds of a call that ends with the device idle.
-fn median_ms(device: &Device, steps: usize, mut f: impl FnMut()) -> f64 {
-    let mut times = Vec::with_capacity(steps);
-    for step in 0..WARM_UP + steps {
+fn median_ms(device: &Device, seconds: f64, mut f: impl FnMut()) -> f64 {
+    let (mut times, start) = (Vec::new(), Instant::now());
+    while times.len() < WARM_UP + AT_LEAST || start.elapsed().as_secs_f64() < seconds {
         let begin = Instant::now();
         f();
         device.sync().expect("the device finishes its work");
-        if step >= WARM_UP {
-            times.push(begin.elapsed().as_secs_f64() * 1e3);
-        }
+        times.push(begin.elapsed().as_secs_f64() * 1e3);
     }
+    let mut times = times.split_off(WARM_UP);
     times.sort_by(f64::total_cmp);
-    (times[(steps - 1) / 2] + times[steps / 2]) / 2.0
+    times[times.len() / 2]
 }
 
 fn faces(batch: usize, device: &Device) -> Tensor<4> {
     Tensor::random([batch, 1, 48, 48], Distribution::Normal(0.0, 1.0), device)
 }
 
-fn train(device: &Device, batch: usize, steps: usize) -> f64 {
+fn train(device: &Device, batch: usize, seconds: f64) -> f64 {
     let device = device.clone().autodiff();
     let mut net = Some(Network::new(&device));
     let mut adam = AdamConfig::new().with_epsilon(1e-8).init();
@@ -65,7 +65,7 @@ fn train(device: &Device, batch: usize, steps: usize) -> f64 {
     let labels: Vec<i64> = (0..batch).map(|i| ((3 * i + 1) % CLASSES) as i64).collect();
     let labels = Tensor::<1, Int>::from_data(labels.as_slice(), &device);
     let margins = labels.clone().one_hot::<2>(CLASSES).float() * MARGIN;
-    median_ms(&device, steps, || {
+    median_ms(&device, seconds, || {
         let model = net.take().expect("put back below");
         let logits = (model.forward(x.clone()) - margins.clone()) * SCALE;
         let loss = cross_entropy.forward(logits, labels.clone());
@@ -74,9 +74,9 @@ fn train(device: &Device, batch: usize, steps: usize) -> f64 {
     })
 }
 
-fn infer(device: &Device, batch: usize, steps: usize) -> f64 {
+fn infer(device: &Device, batch: usize, seconds: f64) -> f64 {
     let (net, x) = (Network::new(device), faces(batch, device));
-    median_ms(device, steps, || {
+    median_ms(device, seconds, || {
         std::hint::black_box(net.forward(x.clone()));
     })
 }
@@ -85,8 +85,8 @@ fn main() {
     let args = Args::parse();
     let device = Device::flex();
     let ms = match args.what {
-        What::Step => train(&device, args.batch, args.steps),
-        What::Infer => infer(&device, args.batch, args.steps),
+        What::Step => train(&device, args.batch, args.seconds),
+        What::Infer => infer(&device, args.batch, args.seconds),
     };
     let images_per_second = args.batch as f64 / ms * 1e3;
     println!(

@@ -14,7 +14,8 @@ use clap::{Parser, ValueEnum};
 use model::{CLASSES, Network};
 use serde_json::json;
 
-const WARM_UP: usize = 5;
+const WARM_UP: usize = 3;
+const AT_LEAST: usize = 5;
 const SCALE: f64 = 30.0;
 const MARGIN: f64 = 0.35;
 
@@ -31,22 +32,21 @@ struct Args {
     what: What,
     #[arg(long, default_value_t = 32)]
     batch: usize,
-    /// Timed repetitions
-    #[arg(long, default_value_t = 15)]
-    steps: usize,
+    /// How long to repeat; five times at least
+    #[arg(long, default_value_t = 4.0)]
+    seconds: f64,
 }
 
-fn median_ms(steps: usize, mut f: impl FnMut() -> Result<()>) -> Result<f64> {
-    let mut times = Vec::with_capacity(steps);
-    for step in 0..WARM_UP + steps {
+fn median_ms(seconds: f64, mut f: impl FnMut() -> Result<()>) -> Result<f64> {
+    let (mut times, start) = (Vec::new(), Instant::now());
+    while times.len() < WARM_UP + AT_LEAST || start.elapsed().as_secs_f64() < seconds {
         let begin = Instant::now();
         f()?;
-        if step >= WARM_UP {
-            times.push(begin.elapsed().as_secs_f64() * 1e3);
-        }
+        times.push(begin.elapsed().as_secs_f64() * 1e3);
     }
+    let mut times = times.split_off(WARM_UP);
     times.sort_by(f64::total_cmp);
-    Ok((times[(steps - 1) / 2] + times[steps / 2]) / 2.0)
+    Ok(times[times.len() / 2])
 }
 
 /// AM-Softmax's margin at each face's true class, zero elsewhere.
@@ -57,7 +57,7 @@ fn margins(labels: &[u32]) -> Result<Tensor> {
     Tensor::from_vec(flat, (labels.len(), CLASSES), &Device::Cpu)
 }
 
-fn train(net: &Network, vars: &VarMap, x: &Tensor, steps: usize) -> Result<f64> {
+fn train(net: &Network, vars: &VarMap, x: &Tensor, seconds: f64) -> Result<f64> {
     let batch = x.dim(0)?;
     let labels: Vec<u32> = (0..batch).map(|i| ((3 * i + 1) % CLASSES) as u32).collect();
     let margins = margins(&labels)?;
@@ -65,7 +65,7 @@ fn train(net: &Network, vars: &VarMap, x: &Tensor, steps: usize) -> Result<f64> 
     // Without decay AdamW is Adam.
     let params = ParamsAdamW { weight_decay: 0.0, ..Default::default() };
     let mut adam = AdamW::new(vars.all_vars(), params)?;
-    median_ms(steps, || {
+    median_ms(seconds, || {
         let logits = ((net.forward(x)? - &margins)? * SCALE)?;
         adam.backward_step(&cross_entropy(&logits, &labels)?)
     })
@@ -78,8 +78,8 @@ fn main() -> Result<()> {
     let net = Network::new(matches!(args.what, What::Step), builder)?;
     let x = Tensor::randn(0f32, 1f32, (args.batch, 1, 48, 48), &Device::Cpu)?;
     let ms = match args.what {
-        What::Step => train(&net, &vars, &x, args.steps)?,
-        What::Infer => median_ms(args.steps, || {
+        What::Step => train(&net, &vars, &x, args.seconds)?,
+        What::Infer => median_ms(args.seconds, || {
             std::hint::black_box(net.forward(&x)?);
             Ok(())
         })?,
