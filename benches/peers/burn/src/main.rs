@@ -17,6 +17,8 @@ use serde_json::json;
 
 const WARM_UP: usize = 3;
 const AT_LEAST: usize = 5;
+/// As `model.py` has, and 3,264 running statistics, which burn counts too.
+const PARAMETERS: usize = 498_866 + 3_264;
 const SCALE: f64 = 30.0;
 const MARGIN: f64 = 0.35;
 
@@ -59,6 +61,7 @@ fn faces(batch: usize, device: &Device) -> Tensor<4> {
 fn train(device: &Device, batch: usize, seconds: f64) -> f64 {
     let device = device.clone().autodiff();
     let mut net = Some(Network::new(&device));
+    assert_eq!(net.as_ref().map(Module::num_params), Some(PARAMETERS));
     let mut adam = AdamConfig::new().with_epsilon(1e-8).init();
     let cross_entropy = CrossEntropyLossConfig::new().init(&device);
     let x = faces(batch, &device);

@@ -16,6 +16,8 @@ use serde_json::json;
 
 const WARM_UP: usize = 3;
 const AT_LEAST: usize = 5;
+/// As `model.py` has.
+const PARAMETERS: usize = 498_866;
 const SCALE: f64 = 30.0;
 const MARGIN: f64 = 0.35;
 
@@ -57,7 +59,14 @@ fn margins(labels: &[u32]) -> Result<Tensor> {
     Tensor::from_vec(flat, (labels.len(), CLASSES), &Device::Cpu)
 }
 
+/// Elements of all variables but the running statistics.
+fn parameters(vars: &VarMap) -> usize {
+    let data = vars.data().lock().expect("no thread panics");
+    data.iter().filter(|(name, _)| !name.contains("running")).map(|(_, var)| var.elem_count()).sum()
+}
+
 fn train(net: &Network, vars: &VarMap, x: &Tensor, seconds: f64) -> Result<f64> {
+    assert_eq!(parameters(vars), PARAMETERS);
     let batch = x.dim(0)?;
     let labels: Vec<u32> = (0..batch).map(|i| ((3 * i + 1) % CLASSES) as u32).collect();
     let margins = margins(&labels)?;
