@@ -4,8 +4,9 @@
     python layers.py onnxruntime --threads 2 --models FOLDER
 
 FOLDER holds what `export.py FOLDER --layers 32` writes. The counterpart of `moue profile dsconv`. PyTorch is given
-channels_last tensors, which its convolutions want. Of ONNX Runtime and OpenVINO, convolutions alone are counted: a
-network changes layouts once where each of these small models does so twice, in up to a third of its time.
+channels_last tensors, which its convolutions want. Of ONNX Runtime and OpenVINO, convolutions alone are counted,
+without --whole: a network changes layouts once where each of these small models does so twice, in up to a third of
+its time.
 """
 
 import argparse
@@ -39,9 +40,11 @@ def torch_times(layer, args):
 
 
 def runtime_times(layer, args):
-    """Seconds in convolutions of each run, of both kinds."""
+    """Seconds of each run, in convolutions or whole, of both kinds."""
     files = [layer_file(args.models, kind, layer, args.batch) for kind in ("standard", "separable")]
-    runtimes = [RUNTIMES[args.engine](file, args.threads, profile=True) for file in files]
+    runtimes = [RUNTIMES[args.engine](file, args.threads, profile=not args.whole) for file in files]
+    if args.whole:
+        return zip(*[[seconds(runtime.run) for runtime in runtimes] for _ in range(args.reps + WARM_UP)])
     for _ in range(args.reps + WARM_UP):
         for runtime in runtimes:
             runtime.run()
@@ -74,6 +77,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("engine", choices=["torch", *RUNTIMES])
     parser.add_argument("--models", help="folder of ONNX files")
+    parser.add_argument("--whole", action="store_true", help="count changes of layout too")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--reps", type=int, default=21)

@@ -212,7 +212,9 @@ def layers(setup, threads, batch):
     rows = []
     if "torch" in setup.peers:
         rows.append(Peer("PyTorch", setup.script("layers.py", "torch", *size), KEEP_MEMORY))
-    return [*rows, *setup.runtimes("layers.py", size), *setup.moue("dsconv", size)]
+    rows += setup.runtimes("layers.py", size)
+    whole = [Peer(f"{peer.name}, whole", [*peer.command, "--whole"]) for peer in setup.runtimes("layers.py", size)]
+    return [*rows, *whole, *setup.moue("dsconv", size)]
 
 
 TABLES = {"step": step, "infer": infer, "layers": layers}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 def text(title, header, rows):
     widths = [max(len(cell) for cell in column) for column in zip(header, *rows)]
-    lines = [[cell.ljust(width) for cell, width in zip(row[:1], widths)] + right(row, widths) for row in [header, *rows]]
+    lines = [[row[0].ljust(widths[0]), *right(row, widths)] for row in [header, *rows]]
     return "\n".join([title, *("  ".join(line).rstrip() for line in lines)])
 
 
