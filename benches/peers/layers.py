@@ -1,61 +1,88 @@
-"""Times PyTorch's standard 3x3 against depthwise + pointwise convolution at every layer shape, forward.
+"""Times a standard 3x3 against depthwise + pointwise convolution at every layer shape, forward; prints JSON.
 
-    python layers.py --threads 2
+    python layers.py torch --threads 2
+    python layers.py onnxruntime --threads 2 --models FOLDER
 
-The counterpart of `moue profile dsconv`.
+FOLDER holds what `export.py FOLDER --layers 32` writes. The counterpart of `moue profile dsconv`. PyTorch is given
+channels_last tensors, which its convolutions want. Of ONNX Runtime and OpenVINO, convolutions alone are counted,
+without --whole: a network changes layouts once where each of these small models does so twice, in up to a third of
+its time.
 """
 
 import argparse
-import math
+import json
 import statistics
 import time
 
-import torch
-from torch import nn
+from runtimes import RUNTIMES
+from shapes import LAYERS, layer_file
 
-LAYERS = [(32, 32, 48), (32, 64, 24), (64, 64, 24), (64, 128, 12), (128, 128, 12), (128, 256, 6), (256, 256, 6)]
 WARM_UP = 3
 
 
-def medians(functions, reps):
-    """Median seconds of each function; they take turns, so that a slow moment of the machine meets all."""
-    times = [[] for _ in functions]
-    for rep in range(reps + WARM_UP):
-        for f, kept in zip(functions, times):
-            begin = time.perf_counter()
-            f()
-            if rep >= WARM_UP:
-                kept.append(time.perf_counter() - begin)
-    return [statistics.median(kept) for kept in times]
+def seconds(f):
+    begin = time.perf_counter()
+    f()
+    return time.perf_counter() - begin
+
+
+def torch_times(layer, args):
+    """Seconds of each run, of both kinds."""
+    import torch
+    from model import conv3x3, separable
+
+    torch.set_num_threads(args.threads)
+    cin, cout, hw = layer
+    modules = [m.to(memory_format=torch.channels_last) for m in (conv3x3(cin, cout), separable(cin, cout))]
+    x = torch.randn(args.batch, cin, hw, hw).to(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        return zip(*[[seconds(lambda: m(x)) for m in modules] for _ in range(args.reps + WARM_UP)])
+
+
+def runtime_times(layer, args):
+    """Seconds of each run, in convolutions or whole, of both kinds."""
+    files = [layer_file(args.models, kind, layer, args.batch) for kind in ("standard", "separable")]
+    runtimes = [RUNTIMES[args.engine](file, args.threads, profile=not args.whole) for file in files]
+    if args.whole:
+        return zip(*[[seconds(runtime.run) for runtime in runtimes] for _ in range(args.reps + WARM_UP)])
+    for _ in range(args.reps + WARM_UP):
+        for runtime in runtimes:
+            runtime.run()
+    return [runtime.convolutions() for runtime in runtimes]
+
+
+def medians(layer, args):
+    """Median seconds of both kinds, which take turns, so that a slow moment of the machine meets both."""
+    times = torch_times if args.engine == "torch" else runtime_times
+    return [statistics.median(kind[WARM_UP:]) for kind in times(layer, args)]
+
+
+def row(layer, batch, std, ds):
+    """Keys as in `moue profile dsconv --json`."""
+    cin, cout, hw = layer
+    pixels = 2e-9 * batch * hw * hw
+    return {
+        "cin": cin,
+        "cout": cout,
+        "hw": hw,
+        "std_ms": std * 1e3,
+        "std_gflops": pixels * 9 * cin * cout / std,
+        "ds_ms": ds * 1e3,
+        "ds_gflops": pixels * cin * (9 + cout) / ds,
+        "ratio": std / ds,
+    }
 
 
 def main():
     parser = argparse.ArgumentParser()
+    parser.add_argument("engine", choices=["torch", *RUNTIMES])
+    parser.add_argument("--models", help="folder of ONNX files")
+    parser.add_argument("--whole", action="store_true", help="count changes of layout too")
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--reps", type=int, default=21)
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    reached = []
-    print(f"{'layer':<14} {'std ms':>9} {'GFLOP/s':>8} {'ds ms':>9} {'GFLOP/s':>8} {'ratio':>7} {'theory':>7} {'reached':>8}")
-    for cin, cout, hw in LAYERS:
-        standard = nn.Conv2d(cin, cout, 3, padding=1, bias=False)
-        separable = nn.Sequential(
-            nn.Conv2d(cin, cin, 3, padding=1, groups=cin, bias=False), nn.Conv2d(cin, cout, 1, bias=False)
-        )
-        standard, separable = (m.to(memory_format=torch.channels_last) for m in (standard, separable))
-        x = torch.randn(args.batch, cin, hw, hw).to(memory_format=torch.channels_last)
-        with torch.no_grad():
-            std, ds = medians([lambda: standard(x), lambda: separable(x)], args.reps)
-        pixels = 2e-9 * args.batch * hw * hw
-        theory = 9 * cout / (9 + cout)
-        reached.append(std / ds / theory)
-        print(
-            f"{f'{cin}->{cout} @ {hw}':<14} {std * 1e3:9.3f} {pixels * 9 * cin * cout / std:8.1f} {ds * 1e3:9.3f} "
-            f"{pixels * cin * (9 + cout) / ds:8.1f} {std / ds:7.2f} {theory:7.2f} {reached[-1]:8.2f}",
-            flush=True,
-        )
-    print(f"reached of theory, geometric mean: {math.exp(statistics.mean(map(math.log, reached))):.3f}")
+    print(json.dumps({"rows": [row(layer, args.batch, *medians(layer, args)) for layer in LAYERS]}))
 
 
 if __name__ == "__main__":
