@@ -293,8 +293,11 @@ fn pair(g: &mut Graph, layer: ConvLayer, x: Var, middle: usize, cout: usize, rel
 /// Gradient checks of this operation.
 pub(super) fn checks(suite: &mut Suite) {
     for layer in [ConvLayer::Conv3x3, ConvLayer::DwPw, ConvLayer::Pointwise] {
+        // A norm undoes any scale, so that the gradient of a weight alone in its channel would be nothing but
+        // rounding: from one channel only the 3x3 convolution has others beside it.
+        let few = if layer == ConvLayer::Conv3x3 { 1 } else { 2 };
         for (cin, middle, cout, h, w, relu) in
-            [(1, 5, 3, 4, 3, true), (9, 17, 8, 3, 5, false), (8, 9, 16, 8, 9, true)]
+            [(few, 5, 3, 4, 3, true), (9, 17, 8, 3, 5, false), (8, 9, 16, 8, 9, true)]
         {
             for phase in [Phase::Train, Phase::Eval] {
                 suite.add_in(phase, "norm_conv", move |g| {
