@@ -145,14 +145,14 @@ pub(crate) fn dw_pw_image_backward<S: Simd>(s: S, conv: &Conv, image: Image<'_>,
     dw_image_backward(s, conv.x, x, wd, dz, dx, dwd);
 }
 
-struct Forward<'a> {
-    conv: &'a Conv,
-    rows: Range<usize>,
-    x: &'a [f32],
-    wd: &'a [f32],
-    packed: &'a [f32],
-    y: &'a mut [f32],
-    strip: &'a mut [f32],
+pub(crate) struct Forward<'a> {
+    pub(crate) conv: &'a Conv,
+    pub(crate) rows: Range<usize>,
+    pub(crate) x: &'a [f32],
+    pub(crate) wd: &'a [f32],
+    pub(crate) packed: &'a [f32],
+    pub(crate) y: &'a mut [f32],
+    pub(crate) strip: &'a mut [f32],
 }
 
 impl Kernel for Forward<'_> {
@@ -164,10 +164,10 @@ impl Kernel for Forward<'_> {
     }
 }
 
-struct Backward<'a> {
-    conv: &'a Conv,
-    image: Image<'a>,
-    grads: ImageGrads<'a>,
+pub(crate) struct Backward<'a> {
+    pub(crate) conv: &'a Conv,
+    pub(crate) image: Image<'a>,
+    pub(crate) grads: ImageGrads<'a>,
 }
 
 impl Kernel for Backward<'_> {

@@ -183,12 +183,12 @@ pub(crate) fn pointwise_images_backward<S: Simd>(
     }
 }
 
-struct Forward<'a> {
-    conv: &'a Conv,
-    first: usize,
-    x: &'a [f32],
-    packed: &'a [f32],
-    y: &'a mut [f32],
+pub(crate) struct Forward<'a> {
+    pub(crate) conv: &'a Conv,
+    pub(crate) first: usize,
+    pub(crate) x: &'a [f32],
+    pub(crate) packed: &'a [f32],
+    pub(crate) y: &'a mut [f32],
 }
 
 impl Kernel for Forward<'_> {
@@ -206,13 +206,13 @@ impl Kernel for Forward<'_> {
     }
 }
 
-struct Backward<'a> {
-    conv: Conv,
-    x: &'a [f32],
-    packed: &'a [f32],
-    dy: &'a [f32],
-    dx: Option<(&'a mut [f32], Mode)>,
-    dw: Option<(usize, &'a mut [f32])>,
+pub(crate) struct Backward<'a> {
+    pub(crate) conv: Conv,
+    pub(crate) x: &'a [f32],
+    pub(crate) packed: &'a [f32],
+    pub(crate) dy: &'a [f32],
+    pub(crate) dx: Option<(&'a mut [f32], Mode)>,
+    pub(crate) dw: Option<(usize, &'a mut [f32])>,
 }
 
 impl Kernel for Backward<'_> {

@@ -23,7 +23,7 @@ impl<'a> Slots<'a> {
     /// # Panics
     /// If not one fits.
     pub(crate) fn new(scratch: &'a mut [f32], len: usize) -> Self {
-        let count = scratch.len().checked_div(len).unwrap_or(1).min(MAX);
+        let count = scratch.len().checked_div(len).unwrap_or(MAX).min(MAX);
         assert!(count > 0, "scratch: {} elements, a task wants {len}", scratch.len());
         let mut rest = scratch;
         let slots = std::array::from_fn(|i| {
@@ -60,6 +60,11 @@ mod tests {
                 assert!(slot.iter().all(|&x| x == task as f32));
             });
         });
+    }
+
+    #[test]
+    fn tasks_without_scratch_do_not_wait_for_each_other() {
+        assert_eq!(Slots::new(&mut [], 0).count, MAX);
     }
 
     #[test]

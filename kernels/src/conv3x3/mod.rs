@@ -92,13 +92,13 @@ fn convolve(isa: Isa, conv: &Conv, x: &[f32], packed: Packed<'_>, y: &mut [f32],
     });
 }
 
-struct Rows<'a> {
-    conv: Conv,
-    rows: Range<usize>,
-    x: &'a [f32],
-    packed: Packed<'a>,
-    y: &'a mut [f32],
-    mode: Mode,
+pub(crate) struct Rows<'a> {
+    pub(crate) conv: Conv,
+    pub(crate) rows: Range<usize>,
+    pub(crate) x: &'a [f32],
+    pub(crate) packed: Packed<'a>,
+    pub(crate) y: &'a mut [f32],
+    pub(crate) mode: Mode,
 }
 
 impl Kernel for Rows<'_> {
@@ -138,13 +138,13 @@ fn cut(conv: &Conv) -> Cut {
 }
 
 /// Both gradients of a part of the batch.
-struct Backward<'a> {
-    conv: Conv,
-    x: &'a [f32],
-    packed: Packed<'a>,
-    dy: &'a [f32],
-    dx: Option<(&'a mut [f32], Mode)>,
-    dw: &'a mut [f32],
+pub(crate) struct Backward<'a> {
+    pub(crate) conv: Conv,
+    pub(crate) x: &'a [f32],
+    pub(crate) packed: Packed<'a>,
+    pub(crate) dy: &'a [f32],
+    pub(crate) dx: Option<(&'a mut [f32], Mode)>,
+    pub(crate) dw: &'a mut [f32],
 }
 
 impl Kernel for Backward<'_> {

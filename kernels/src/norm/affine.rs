@@ -110,10 +110,10 @@ impl AffineKernels for f32 {
     }
 }
 
-struct Apply<'a> {
-    affine: Affine<'a, f32>,
-    x: &'a [f32],
-    z: &'a mut [f32],
+pub(crate) struct Apply<'a> {
+    pub(crate) affine: Affine<'a, f32>,
+    pub(crate) x: &'a [f32],
+    pub(crate) z: &'a mut [f32],
 }
 
 impl Kernel for Apply<'_> {
@@ -124,13 +124,13 @@ impl Kernel for Apply<'_> {
     }
 }
 
-struct Mask<'a> {
-    affine: Affine<'a, f32>,
-    x: &'a [f32],
-    dy: &'a [f32],
-    dz: &'a mut [f32],
-    mode: Mode,
-    sums: &'a mut [f32],
+pub(crate) struct Mask<'a> {
+    pub(crate) affine: Affine<'a, f32>,
+    pub(crate) x: &'a [f32],
+    pub(crate) dy: &'a [f32],
+    pub(crate) dz: &'a mut [f32],
+    pub(crate) mode: Mode,
+    pub(crate) sums: &'a mut [f32],
 }
 
 impl Kernel for Mask<'_> {
@@ -143,9 +143,32 @@ impl Kernel for Mask<'_> {
     }
 }
 
+/// dy = scale * dz + by_y * y + constant for whole pixels; overwrites `dy`.
+pub(crate) struct NormGradient<'a> {
+    pub(crate) norm: NormGrad<'a, f32>,
+    pub(crate) y: &'a [f32],
+    pub(crate) dz: &'a [f32],
+    pub(crate) dy: &'a mut [f32],
+}
+
+impl Kernel for NormGradient<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { norm, y, dz, dy } = self;
+        let c = norm.scale.len();
+        let chunk = whole_pixels(CHUNK, c);
+        for ((y, dz), dy) in y.chunks(chunk).zip(dz.chunks(chunk)).zip(dy.chunks_mut(chunk)) {
+            for block in blocks(c, 4) {
+                on_block!(block, 4, norm_grad_chunk(s, &norm, (y, dz), block, dy));
+            }
+        }
+    }
+}
+
 /// z of whole pixels.
 #[inline(always)]
-pub(crate) fn affine_image<S: Simd>(s: S, affine: &Affine<'_, f32>, x: &[f32], z: &mut [f32]) {
+fn affine_image<S: Simd>(s: S, affine: &Affine<'_, f32>, x: &[f32], z: &mut [f32]) {
     image_apply(s, affine.scale.len(), x, affine.scale, affine.shift, affine.relu, z);
 }
 
@@ -155,7 +178,7 @@ const CHUNK: usize = 2048;
 /// dz (=|+=) dy where the ReLU let x * scale + shift through, and `sums` += sum of that and of that times
 /// (x - mean), for whole pixels.
 #[inline(always)]
-pub(crate) fn mask_image<S: Simd>(
+fn mask_image<S: Simd>(
     s: S,
     affine: &Affine<'_, f32>,
     x: &[f32],
@@ -204,24 +227,6 @@ fn mask_chunk<S: Simd, const N: usize>(
     let (sums, products) = sums.split_at_mut(c);
     put(s, sum, &mut sums[block.clone()], Mode::Add);
     put(s, product, &mut products[block], Mode::Add);
-}
-
-/// dy = scale * dz + by_y * y + constant for whole pixels; overwrites `dy`.
-#[inline(always)]
-pub(crate) fn norm_grad_image<S: Simd>(
-    s: S,
-    norm: &NormGrad<'_, f32>,
-    y: &[f32],
-    dz: &[f32],
-    dy: &mut [f32],
-) {
-    let c = norm.scale.len();
-    let chunk = whole_pixels(CHUNK, c);
-    for ((y, dz), dy) in y.chunks(chunk).zip(dz.chunks(chunk)).zip(dy.chunks_mut(chunk)) {
-        for block in blocks(c, 4) {
-            on_block!(block, 4, norm_grad_chunk(s, norm, (y, dz), block, dy));
-        }
-    }
 }
 
 #[inline(always)]

@@ -4,10 +4,12 @@ mod affine;
 mod image;
 
 pub use affine::{Affine, AffineGrad, AffineKernels, NormGrad};
-pub(crate) use affine::{affine_image, mask_image, norm_grad_image};
-pub(crate) use image::{image_stats, merge_stats};
+pub(crate) use affine::{Apply, Mask, NormGradient};
 
-use image::{BackwardChannels, Channels, image_apply, image_backward_apply, image_backward_sums};
+use image::{
+    BackwardChannels, Channels, image_apply, image_backward_apply, image_backward_sums, image_stats,
+    merge_stats,
+};
 
 use crate::lanes::each_image;
 use crate::{Grad, Isa, Kernel, Mode, Shape, Simd};
@@ -115,7 +117,7 @@ impl NormKernels for f32 {
         fill_constants(norm, gamma, beta, stats, constants);
         let (scale, shift) = (&constants[c..2 * c], &constants[2 * c..3 * c]);
         each_image(image, shape.len(), y, |n, y| {
-            isa.run(Apply { norm, x: &x[n * image..][..image], scale, shift, y });
+            isa.run(Normalise { norm, x: &x[n * image..][..image], scale, shift, y });
         });
     }
 
@@ -193,10 +195,10 @@ fn put_sums(sums: &[f32], to: Grad<'_, f32>) {
     }
 }
 
-struct Stats<'a> {
-    shape: Shape,
-    x: &'a [f32],
-    mean_m2: &'a mut [f32],
+pub(crate) struct Stats<'a> {
+    pub(crate) shape: Shape,
+    pub(crate) x: &'a [f32],
+    pub(crate) mean_m2: &'a mut [f32],
 }
 
 impl Kernel for Stats<'_> {
@@ -207,11 +209,11 @@ impl Kernel for Stats<'_> {
     }
 }
 
-struct Merge<'a> {
-    c: usize,
-    count: usize,
-    slots: &'a [f32],
-    stats: &'a mut [f32],
+pub(crate) struct Merge<'a> {
+    pub(crate) c: usize,
+    pub(crate) count: usize,
+    pub(crate) slots: &'a [f32],
+    pub(crate) stats: &'a mut [f32],
 }
 
 impl Kernel for Merge<'_> {
@@ -222,7 +224,7 @@ impl Kernel for Merge<'_> {
     }
 }
 
-struct Apply<'a> {
+struct Normalise<'a> {
     norm: &'a BatchNorm,
     x: &'a [f32],
     scale: &'a [f32],
@@ -230,7 +232,7 @@ struct Apply<'a> {
     y: &'a mut [f32],
 }
 
-impl Kernel for Apply<'_> {
+impl Kernel for Normalise<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {

@@ -1,11 +1,11 @@
 //! The convolutions themselves, one image at a time, over the bodies that their own kernels are made of.
 
-use crate::conv3x3::{Packed, conv3x3_dw, conv3x3_rows};
-use crate::dw_pw::{Image, ImageGrads, PointwiseGrad, dw_pw_image_backward, dw_pw_rows_forward, strip_len};
+use crate::conv3x3::{self, Packed};
+use crate::dw_pw::{self, Image, ImageGrads, PointwiseGrad, strip_len};
 use crate::gemm::pack::{pack, pack_flipped, packed_len};
-use crate::pointwise::{pointwise_images_backward, pointwise_rows};
+use crate::pointwise;
 use crate::winograd::WinogradImage;
-use crate::{Conv, Isa, Mode, Simd};
+use crate::{Conv, Isa, Mode};
 
 /// A convolution of one image with stride 1.
 pub(super) trait ImageConv: Copy + Sync {
@@ -18,20 +18,12 @@ pub(super) trait ImageConv: Copy + Sync {
     /// Packs the weights for the gradient of x.
     fn pack_backward(&self, isa: Isa, w: [&[f32]; 2], packed: &mut [f32]);
     /// Overwrites y.
-    fn forward<S: Simd>(
-        &self,
-        s: S,
-        x: &[f32],
-        w: [&[f32]; 2],
-        packed: &[f32],
-        y: &mut [f32],
-        work: &mut [f32],
-    );
+    fn forward(&self, isa: Isa, x: &[f32], w: [&[f32]; 2], packed: &[f32], y: &mut [f32], work: &mut [f32]);
     /// Writes dx, and adds to what `work` or `dw` sums (overwrites it with `first`).
     #[allow(clippy::too_many_arguments, reason = "the operands of a gradient")]
-    fn backward<S: Simd>(
+    fn backward(
         &self,
-        s: S,
+        isa: Isa,
         x: &[f32],
         w: [&[f32]; 2],
         packed: &[f32],
@@ -42,8 +34,7 @@ pub(super) trait ImageConv: Copy + Sync {
         work: &mut [f32],
     );
     /// Writes to `dw` what `work` sums, for the body that does not sum in `dw`.
-    #[inline(always)]
-    fn finish<S: Simd>(&self, _: S, _dw: [&mut [f32]; 2], _work: &mut [f32]) {}
+    fn finish(&self, _: Isa, _dw: [&mut [f32]; 2], _work: &mut [f32]) {}
 }
 
 /// Zeroes the sums before the first image.
@@ -71,22 +62,12 @@ impl ImageConv for Winograd {
     fn pack_backward(&self, isa: Isa, [w, _]: [&[f32]; 2], packed: &mut [f32]) {
         WinogradImage::pack(isa, &self.0.swapped(), w, true, packed);
     }
-    #[inline(always)]
-    fn forward<S: Simd>(
-        &self,
-        s: S,
-        x: &[f32],
-        _: [&[f32]; 2],
-        packed: &[f32],
-        y: &mut [f32],
-        work: &mut [f32],
-    ) {
-        WinogradImage::convolve(s, &self.0, x, packed, y, Mode::Set, work);
+    fn forward(&self, isa: Isa, x: &[f32], _: [&[f32]; 2], packed: &[f32], y: &mut [f32], work: &mut [f32]) {
+        WinogradImage::convolve(isa, &self.0, x, packed, y, Mode::Set, work);
     }
-    #[inline(always)]
-    fn backward<S: Simd>(
+    fn backward(
         &self,
-        s: S,
+        isa: Isa,
         x: &[f32],
         _: [&[f32]; 2],
         packed: &[f32],
@@ -98,13 +79,12 @@ impl ImageConv for Winograd {
     ) {
         let (sums, work) = work.split_at_mut(WinogradImage::sums(&self.0));
         if let Some((dx, mode)) = dx {
-            WinogradImage::convolve(s, &self.0.swapped(), dy, packed, dx, mode, work);
+            WinogradImage::convolve(isa, &self.0.swapped(), dy, packed, dx, mode, work);
         }
-        WinogradImage::sum(s, &self.0, x, packed, dy, first, sums, work);
+        WinogradImage::sum(isa, &self.0, x, packed, dy, first, sums, work);
     }
-    #[inline(always)]
-    fn finish<S: Simd>(&self, s: S, [dw, _]: [&mut [f32]; 2], work: &mut [f32]) {
-        WinogradImage::finish(s, &self.0, &work[..WinogradImage::sums(&self.0)], dw);
+    fn finish(&self, isa: Isa, [dw, _]: [&mut [f32]; 2], work: &mut [f32]) {
+        WinogradImage::finish(isa, &self.0, &work[..WinogradImage::sums(&self.0)], dw);
     }
 }
 
@@ -128,23 +108,20 @@ impl ImageConv for Direct {
         let (cin, cout) = (self.0.x.c, self.0.cout);
         Packed::flipped(cin, cout, w, &mut packed[..Packed::len(cout, cin)]);
     }
-    #[inline(always)]
-    fn forward<S: Simd>(
-        &self,
-        s: S,
-        x: &[f32],
-        _: [&[f32]; 2],
-        packed: &[f32],
-        y: &mut [f32],
-        _: &mut [f32],
-    ) {
-        let conv = &self.0;
-        conv3x3_rows(s, conv, 0..conv.x.h, x, Packed::of(conv, packed), y, Mode::Set);
+    fn forward(&self, isa: Isa, x: &[f32], _: [&[f32]; 2], packed: &[f32], y: &mut [f32], _: &mut [f32]) {
+        let conv = self.0;
+        isa.run(conv3x3::Rows {
+            conv,
+            rows: 0..conv.x.h,
+            x,
+            packed: Packed::of(&conv, packed),
+            y,
+            mode: Mode::Set,
+        });
     }
-    #[inline(always)]
-    fn backward<S: Simd>(
+    fn backward(
         &self,
-        s: S,
+        isa: Isa,
         x: &[f32],
         _: [&[f32]; 2],
         packed: &[f32],
@@ -154,13 +131,9 @@ impl ImageConv for Direct {
         [dw, _]: [&mut [f32]; 2],
         _: &mut [f32],
     ) {
-        let conv = &self.0;
-        if let Some((dx, mode)) = dx {
-            let back = conv.swapped();
-            conv3x3_rows(s, &back, 0..conv.x.h, dy, Packed::of(&back, packed), dx, mode);
-        }
+        let conv = self.0;
         begin(first, dw);
-        conv3x3_dw(s, conv, 0..9, 0..conv.x.c, x, dy, dw);
+        isa.run(conv3x3::Backward { conv, x, packed: Packed::of(&conv.swapped(), packed), dy, dx, dw });
     }
 }
 
@@ -182,10 +155,9 @@ impl ImageConv for DwPw {
     fn pack_backward(&self, _: Isa, [_, w]: [&[f32]; 2], packed: &mut [f32]) {
         pack_flipped(1, self.0.x.c, self.0.cout, w, &mut packed[..packed_len(self.0.cout, self.0.x.c)]);
     }
-    #[inline(always)]
-    fn forward<S: Simd>(
+    fn forward(
         &self,
-        s: S,
+        isa: Isa,
         x: &[f32],
         [wd, _]: [&[f32]; 2],
         packed: &[f32],
@@ -193,12 +165,11 @@ impl ImageConv for DwPw {
         work: &mut [f32],
     ) {
         let packed = &packed[..packed_len(self.0.x.c, self.0.cout)];
-        dw_pw_rows_forward(s, &self.0, 0..self.0.x.h, x, wd, packed, y, work);
+        isa.run(dw_pw::Forward { conv: &self.0, rows: 0..self.0.x.h, x, wd, packed, y, strip: work });
     }
-    #[inline(always)]
-    fn backward<S: Simd>(
+    fn backward(
         &self,
-        s: S,
+        isa: Isa,
         x: &[f32],
         [wd, _]: [&[f32]; 2],
         packed: &[f32],
@@ -213,7 +184,7 @@ impl ImageConv for DwPw {
         let packed = &packed[..packed_len(self.0.cout, self.0.x.c)];
         let (dz, strip) = work.split_at_mut(self.0.x.image_len());
         let grads = ImageGrads { dx, dwd, dwp: PointwiseGrad::Sum { dwp, strip }, dz };
-        dw_pw_image_backward(s, &self.0, Image { x, wd, packed, dy }, grads);
+        isa.run(dw_pw::Backward { conv: &self.0, image: Image { x, wd, packed, dy }, grads });
     }
 }
 
@@ -234,23 +205,13 @@ impl ImageConv for Pointwise {
     fn pack_backward(&self, isa: Isa, [w, _]: [&[f32]; 2], packed: &mut [f32]) {
         DwPw(self.0).pack_backward(isa, [&[], w], packed);
     }
-    #[inline(always)]
-    fn forward<S: Simd>(
-        &self,
-        s: S,
-        x: &[f32],
-        _: [&[f32]; 2],
-        packed: &[f32],
-        y: &mut [f32],
-        _: &mut [f32],
-    ) {
-        let (cin, cout) = (self.0.x.c, self.0.cout);
-        pointwise_rows(s, [cin, cout], x, &packed[..packed_len(cin, cout)], y, Mode::Set);
+    fn forward(&self, isa: Isa, x: &[f32], _: [&[f32]; 2], packed: &[f32], y: &mut [f32], _: &mut [f32]) {
+        let packed = &packed[..packed_len(self.0.x.c, self.0.cout)];
+        isa.run(pointwise::Forward { conv: &self.0, first: 0, x, packed, y });
     }
-    #[inline(always)]
-    fn backward<S: Simd>(
+    fn backward(
         &self,
-        s: S,
+        isa: Isa,
         x: &[f32],
         _: [&[f32]; 2],
         packed: &[f32],
@@ -262,6 +223,6 @@ impl ImageConv for Pointwise {
     ) {
         begin(first, dw);
         let packed = &packed[..packed_len(self.0.cout, self.0.x.c)];
-        pointwise_images_backward(s, &self.0, x, packed, dy, dx, Some((0, dw)));
+        isa.run(pointwise::Backward { conv: self.0, x, packed, dy, dx, dw: Some((0, dw)) });
     }
 }

@@ -7,10 +7,10 @@ mod bodies;
 
 use crate::gemm::{for_chunks, worth_threads};
 use crate::norm::{Affine, AffineGrad, NormGrad};
-use crate::norm::{affine_image, image_stats, mask_image, merge_stats, norm_grad_image};
+use crate::norm::{Apply, Mask, Merge, NormGradient, Stats};
 use crate::reduce::{combine, parts};
 use crate::slots::{Slots, slots};
-use crate::{Conv, Grad, Isa, Kernel, Mode, Shape, Simd, winograd_pays};
+use crate::{Conv, Grad, Isa, Mode, Shape, winograd_pays};
 use bodies::{Direct, DwPw, ImageConv, Pointwise, Winograd};
 
 /// Which convolution.
@@ -238,25 +238,10 @@ fn forward<B: ImageConv>(body: B, isa: Isa, layer: &NormConv, args: NormConvForw
     let buffers = [(y, image_y), (&mut *sums, measured)];
     for_chunks(0..n, parallel(layer), buffers, &|i, [y, sums]| {
         let x = &x[i * image_x..][..image_x];
-        work.with(|work| isa.run(Forward { body, layer, slot, x, affine, w, packed, y, sums, work }));
+        work.with(|work| Forward { isa, body, layer, slot, x, affine, w, packed, y, sums }.run(work));
     });
     if let Some(stats) = stats {
         isa.run(Merge { c: y_shape.c, count: y_shape.h * y_shape.w, slots: sums, stats });
-    }
-}
-
-struct Merge<'a> {
-    c: usize,
-    count: usize,
-    slots: &'a [f32],
-    stats: &'a mut [f32],
-}
-
-impl Kernel for Merge<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        merge_stats(s, self.c, self.count, self.slots, self.stats);
     }
 }
 
@@ -281,8 +266,10 @@ fn scatter(shape: Shape, from: &[f32], x: &mut [f32], mode: Mode) {
     }
 }
 
-/// One image of the forward pass.
+/// One image of the forward pass. Every stage is a kernel of its own: inlined into one, the convolutions of some
+/// instances lost a third of their speed to spilled registers.
 struct Forward<'a, B> {
+    isa: Isa,
     body: B,
     layer: &'a NormConv,
     slot: [usize; 3],
@@ -293,14 +280,11 @@ struct Forward<'a, B> {
     y: &'a mut [f32],
     /// Mean and M2 of y, or nothing.
     sums: &'a mut [f32],
-    work: &'a mut [f32],
 }
 
-impl<B: ImageConv> Kernel for Forward<'_, B> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Self { body, layer, slot, x, affine, w, packed, y, sums, mut work } = self;
+impl<B: ImageConv> Forward<'_, B> {
+    fn run(self, mut work: &mut [f32]) {
+        let Self { isa, body, layer, slot, x, affine, w, packed, y, sums } = self;
         let len = one_image(layer).x.len();
         let [read, z, work] = take(&mut work, slot);
         let mut x = x;
@@ -309,12 +293,12 @@ impl<B: ImageConv> Kernel for Forward<'_, B> {
             x = &read[..len];
         }
         if let Some(affine) = affine {
-            affine_image(s, &affine, x, &mut z[..len]);
+            isa.run(Apply { affine, x, z: &mut z[..len] });
             x = &z[..len];
         }
-        body.forward(s, x, w, packed, y, work);
+        body.forward(isa, x, w, packed, y, work);
         if !sums.is_empty() {
-            image_stats(s, Shape { n: 1, ..layer.conv.y() }, y, sums);
+            isa.run(Stats { shape: Shape { n: 1, ..layer.conv.y() }, x: y, mean_m2: sums });
         }
     }
 }
@@ -354,7 +338,7 @@ fn backward<B: ImageConv>(body: B, isa: Isa, layer: &NormConv, args: NormConvBac
         let (x, y, dz) = (&x[first * image_x..][..n * image_x], &y[at.clone()], &dz[at]);
         let dx = dx_mode.map(|mode| (dx, mode));
         let (read, grads) = (Read { x, affine, w, packed, y, dz, norm }, Grads { dx, sums, dw: [dw0, dw1] });
-        work.with(|work| isa.run(Backward { body, layer, slot, images: n, read, grads, work }));
+        work.with(|work| Backward { isa, body, layer, slot, images: n, read, grads }.run(work));
     });
     if summed > 0 {
         combine(isa, sums_slots, sums, dx_mode.unwrap_or(Mode::Set));
@@ -387,66 +371,63 @@ struct Grads<'a> {
 
 /// The backward pass of a part of the batch.
 struct Backward<'a, B> {
+    isa: Isa,
     body: B,
     layer: &'a NormConv,
     slot: [usize; 6],
     images: usize,
     read: Read<'a>,
     grads: Grads<'a>,
-    work: &'a mut [f32],
 }
 
-impl<B: ImageConv> Kernel for Backward<'_, B> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Self { body, layer, slot, images, read, grads, mut work } = self;
+impl<B: ImageConv> Backward<'_, B> {
+    fn run(self, mut work: &mut [f32]) {
+        let Self { isa, body, layer, slot, images, read, grads } = self;
         let Grads { mut dx, sums, dw: [dw0, dw1] } = grads;
         let shape = layer.conv.x;
         let (image_x, image_y) = (shape.image_len(), layer.conv.y().image_len());
         let len = one_image(layer).x.len();
         let [pixels, z, work, dy, dx_read, masked] = take(&mut work, slot);
         let (strided, dy) = (layer.conv.stride == 2, &mut dy[..image_y]);
-        sums.fill(0.0);
         for i in 0..images {
             let at = i * image_y..(i + 1) * image_y;
-            norm_grad_image(s, &read.norm, &read.y[at.clone()], &read.dz[at], dy);
+            isa.run(NormGradient { norm: read.norm, y: &read.y[at.clone()], dz: &read.dz[at], dy });
             let mut x = &read.x[i * image_x..][..image_x];
             if strided {
                 gather(shape, x, &mut pixels[..len]);
                 x = &pixels[..len];
             }
             let raw = x;
-            if let Some(affine) = &read.affine {
-                affine_image(s, affine, x, &mut z[..len]);
+            if let Some(affine) = read.affine {
+                isa.run(Apply { affine, x, z: &mut z[..len] });
                 x = &z[..len];
             }
             let dw = [&mut *dw0, &mut *dw1];
             let Some((dx, mode)) = &mut dx else {
-                body.backward(s, x, read.w, read.packed, dy, None, i == 0, dw, work);
+                body.backward(isa, x, read.w, read.packed, dy, None, i == 0, dw, work);
                 continue;
             };
             let (dx, mode) = (&mut dx[i * image_x..][..image_x], *mode);
             if !strided && read.affine.is_none() {
-                body.backward(s, x, read.w, read.packed, dy, Some((dx, mode)), i == 0, dw, work);
+                body.backward(isa, x, read.w, read.packed, dy, Some((dx, mode)), i == 0, dw, work);
                 continue;
             }
             let inner = &mut dx_read[..len];
-            body.backward(s, x, read.w, read.packed, dy, Some((&mut *inner, Mode::Set)), i == 0, dw, work);
-            match &read.affine {
+            body.backward(isa, x, read.w, read.packed, dy, Some((&mut *inner, Mode::Set)), i == 0, dw, work);
+            match read.affine {
                 Some(affine) => {
                     let sums = &mut sums[i * 2 * shape.c..][..2 * shape.c];
                     if strided {
                         let masked = &mut masked[..len];
-                        mask_image(s, affine, raw, inner, masked, Mode::Set, sums);
+                        isa.run(Mask { affine, x: raw, dy: inner, dz: masked, mode: Mode::Set, sums });
                         scatter(shape, masked, dx, mode);
                     } else {
-                        mask_image(s, affine, raw, inner, dx, mode, sums);
+                        isa.run(Mask { affine, x: raw, dy: inner, dz: dx, mode, sums });
                     }
                 }
                 None => scatter(shape, inner, dx, mode),
             }
         }
-        body.finish(s, [dw0, dw1], work);
+        body.finish(isa, [dw0, dw1], work);
     }
 }

@@ -112,6 +112,7 @@ struct Forward<'a> {
     x: &'a [f32],
     weights: Weights<'a>,
     y: &'a mut [f32],
+    mode: Mode,
     work: &'a mut [f32],
 }
 
@@ -119,11 +120,11 @@ impl Kernel for Forward<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { conv, rows, x, weights, y, work } = self;
+        let Self { conv, rows, x, weights, y, mode, work } = self;
         let pixels = (rows.end * TILE).min(conv.x.h) - rows.start * TILE;
         let images = x.chunks_exact(conv.x.image_len());
         for (x, y) in images.zip(y.chunks_exact_mut(pixels * conv.x.w * conv.cout)) {
-            winograd_rows(s, &conv, rows.clone(), x, weights, y, Mode::Set, work);
+            winograd_rows(s, &conv, rows.clone(), x, weights, y, mode, work);
         }
     }
 }
@@ -174,7 +175,7 @@ impl WinogradKernels for f32 {
             let x = &x[image * conv.x.image_len()..][..n * conv.x.image_len()];
             let first = block * rows;
             let rows = first / TILE..(first + rows).div_ceil(TILE);
-            isa.run(Forward { conv: *conv, rows, x, weights, y, work });
+            isa.run(Forward { conv: *conv, rows, x, weights, y, mode: Mode::Set, work });
         });
     }
 
@@ -245,9 +246,8 @@ impl WinogradImage {
     }
 
     /// y (=|+=) the convolution.
-    #[inline(always)]
-    pub(crate) fn convolve<S: Simd>(
-        s: S,
+    pub(crate) fn convolve(
+        isa: Isa,
         conv: &Conv,
         x: &[f32],
         packed: &[f32],
@@ -256,15 +256,15 @@ impl WinogradImage {
         work: &mut [f32],
     ) {
         let (points, zero) = packed.split_at(Weights::len(conv.x.c, conv.cout));
-        winograd_rows(s, conv, 0..conv.x.h.div_ceil(TILE), x, Weights { points, zero }, y, mode, work);
+        let rows = 0..conv.x.h.div_ceil(TILE);
+        isa.run(Forward { conv: *conv, rows, x, weights: Weights { points, zero }, y, mode, work });
     }
 
     /// Adds to `sums` (overwrites them with `first`) what the image gives to the weight gradient; `packed` are
     /// the weights of the way back.
-    #[inline(always)]
     #[allow(clippy::too_many_arguments, reason = "the operands of a gradient")]
-    pub(crate) fn sum<S: Simd>(
-        s: S,
+    pub(crate) fn sum(
+        isa: Isa,
         conv: &Conv,
         x: &[f32],
         packed: &[f32],
@@ -274,12 +274,44 @@ impl WinogradImage {
         work: &mut [f32],
     ) {
         let zero = &packed[Weights::len(conv.cout, conv.x.c)..];
-        winograd_dw(s, conv, x, dy, zero, first, sums, work);
+        isa.run(Sum { conv, x, dy, zero, first, sums, work });
     }
 
     /// Overwrites `dw` with the weight gradient that `sums` hold.
+    pub(crate) fn finish(isa: Isa, conv: &Conv, sums: &[f32], dw: &mut [f32]) {
+        isa.run(Finish { conv, sums, dw });
+    }
+}
+
+struct Sum<'a> {
+    conv: &'a Conv,
+    x: &'a [f32],
+    dy: &'a [f32],
+    zero: &'a [f32],
+    first: bool,
+    sums: &'a mut [f32],
+    work: &'a mut [f32],
+}
+
+impl Kernel for Sum<'_> {
+    type Output = ();
     #[inline(always)]
-    pub(crate) fn finish<S: Simd>(s: S, conv: &Conv, sums: &[f32], dw: &mut [f32]) {
-        finish(s, conv, sums, dw);
+    fn run<S: Simd>(self, s: S) {
+        let Self { conv, x, dy, zero, first, sums, work } = self;
+        winograd_dw(s, conv, x, dy, zero, first, sums, work);
+    }
+}
+
+struct Finish<'a> {
+    conv: &'a Conv,
+    sums: &'a [f32],
+    dw: &'a mut [f32],
+}
+
+impl Kernel for Finish<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        finish(s, self.conv, self.sums, self.dw);
     }
 }
