@@ -29,6 +29,8 @@ pub(crate) struct Step {
     pub(crate) differentiated: bool,
     pub(crate) dy: Span,
     pub(crate) dx: [Option<(Span, Mode)>; MAX_INPUTS],
+    /// Whether this step is the last to write each of them.
+    pub(crate) dx_last: [bool; MAX_INPUTS],
     pub(crate) w: [Span; MAX_PARAMS],
     pub(crate) dw: [Option<Mode>; MAX_PARAMS],
     pub(crate) buffers: [Span; MAX_BUFFERS],
@@ -257,6 +259,7 @@ impl<T: Real> Plan<T> {
             index: &self.index[step.index.clone()],
             dy,
             dx: [input(0, dx0), input(1, dx1)],
+            dx_last: step.dx_last,
             dw: dw.map(|to| modes.next().copied().flatten().map(|mode| Grad { to, mode })),
             scratch,
         });

@@ -124,6 +124,11 @@ impl<'a> Planner<'a> {
         let mut written = vec![false; n];
         let mut param_written = vec![false; param_specs.len()];
         let mode_of = |seen: &mut bool| if std::mem::replace(seen, true) { Mode::Add } else { Mode::Set };
+        // The first to read a value is the last to write its gradient.
+        let mut first_reader = vec![usize::MAX; n];
+        for (i, node) in nodes.iter().enumerate().filter(|(i, _)| self.differentiated[*i]) {
+            node.inputs.iter().for_each(|v| first_reader[v.0] = first_reader[v.0].min(i));
+        }
         let mut steps = Vec::with_capacity(n);
         for (i, node) in nodes.iter().enumerate().rev() {
             let Some((op, (aux, index, forward, backward))) = node.op.as_ref().zip(own[i]) else { continue };
@@ -150,6 +155,7 @@ impl<'a> Planner<'a> {
                 differentiated,
                 dy: places[grads[i]].clone(),
                 dx,
+                dx_last: std::array::from_fn(|k| node.inputs.get(k).is_some_and(|v| first_reader[v.0] == i)),
                 w: std::array::from_fn(w),
                 dw: std::array::from_fn(|k| if differentiated { dw(k) } else { None }),
                 buffers: [buffer(0), buffer(1)],

@@ -1,7 +1,7 @@
 //! Depthwise 3x3 followed by pointwise, fused: the depthwise result lives only in a strip of scratch and is
 //! computed again in the backward pass (9 multiply-adds an element against cout of the pointwise).
 
-use crate::dwconv::{dw_image_backward, dw_rows_forward};
+use crate::dwconv::{dw_rows_backward, dw_rows_forward};
 use crate::gemm::outer::run_product;
 use crate::gemm::pack::{pack, pack_flipped, packed_len};
 use crate::gemm::{for_chunks, worth_threads};
@@ -90,6 +90,19 @@ pub(crate) fn dw_pw_rows_forward<S: Simd>(
     }
 }
 
+/// Rows of a block that stays in cache between the stages around these kernels: 48 KB of x, whole strips.
+pub(crate) const fn block_rows(conv: &Conv) -> usize {
+    let (strip, rows) = (strip_rows(conv), 12 * 1024 / (conv.x.w * conv.x.c));
+    if rows < strip { strip } else { rows / strip * strip }
+}
+
+/// The rows of dx that are complete once rows `rows` of dy have been seen, and were not before: one behind, since
+/// the depthwise window reaches one row down.
+pub(crate) fn complete_rows(conv: &Conv, rows: &Range<usize>) -> Range<usize> {
+    let end = if rows.end == conv.x.h { conv.x.h } else { rows.end - 1 };
+    rows.start.saturating_sub(1)..end
+}
+
 /// What the backward pass of an image reads.
 #[derive(Clone, Copy)]
 pub(crate) struct Image<'a> {
@@ -100,8 +113,9 @@ pub(crate) struct Image<'a> {
     pub(crate) dy: &'a [f32],
 }
 
-/// Where the backward pass of an image leaves its results.
+/// Where the backward pass of some rows leaves its results.
 pub(crate) struct ImageGrads<'a> {
+    /// The rows that are complete.
     pub(crate) dx: Option<(&'a mut [f32], Mode)>,
     /// Added to.
     pub(crate) dwd: &'a mut [f32],
@@ -118,16 +132,24 @@ pub(crate) enum PointwiseGrad<'a> {
     Later { z: &'a mut [f32] },
 }
 
-/// All gradients of one image. Strip by strip, the depthwise result is computed again and meets dy, from which
-/// the gradient of that result is made in the same pass; then the depthwise gradients follow.
+/// All gradients of rows `rows` of one image, the rows before them done. Strip by strip, the depthwise result is
+/// computed again and meets dy, from which the gradient of that result is made in the same pass; then the
+/// depthwise gradients of [`complete_rows`] follow.
 #[inline(always)]
-pub(crate) fn dw_pw_image_backward<S: Simd>(s: S, conv: &Conv, image: Image<'_>, grads: ImageGrads<'_>) {
-    let (Shape { h, w, c, .. }, cout) = (conv.x, conv.cout);
+pub(crate) fn dw_pw_rows_backward<S: Simd>(
+    s: S,
+    conv: &Conv,
+    rows: Range<usize>,
+    image: Image<'_>,
+    grads: ImageGrads<'_>,
+) {
+    let (Shape { w, c, .. }, cout) = (conv.x, conv.cout);
     let Image { x, wd, packed, dy } = image;
     let ImageGrads { dx, dwd, mut dwp, dz } = grads;
     let step = strip_rows(conv);
-    for first in (0..h).step_by(step) {
-        let rows = first..h.min(first + step);
+    let complete = complete_rows(conv, &rows);
+    for first in rows.clone().step_by(step) {
+        let rows = first..rows.end.min(first + step);
         let pixels = rows.len() * w;
         let dy = &dy[first * w * cout..][..pixels * cout];
         let at = first * w * c..(first * w + pixels) * c;
@@ -142,7 +164,7 @@ pub(crate) fn dw_pw_image_backward<S: Simd>(s: S, conv: &Conv, image: Image<'_>,
         }
         pointwise_rows(s, [cout, c], dy, packed, &mut dz[at], Mode::Set);
     }
-    dw_image_backward(s, conv.x, x, wd, dz, dx, dwd);
+    dw_rows_backward(s, conv.x, complete, x, wd, dz, dx, dwd);
 }
 
 pub(crate) struct Forward<'a> {
@@ -166,6 +188,7 @@ impl Kernel for Forward<'_> {
 
 pub(crate) struct Backward<'a> {
     pub(crate) conv: &'a Conv,
+    pub(crate) rows: Range<usize>,
     pub(crate) image: Image<'a>,
     pub(crate) grads: ImageGrads<'a>,
 }
@@ -174,7 +197,7 @@ impl Kernel for Backward<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        dw_pw_image_backward(s, self.conv, self.image, self.grads);
+        dw_pw_rows_backward(s, self.conv, self.rows, self.image, self.grads);
     }
 }
 
@@ -320,7 +343,7 @@ impl DwPwKernels for f32 {
                     PointwiseGrad::Sum { dwp, strip }
                 };
                 let grads = ImageGrads { dx, dwd, dwp, dz };
-                isa.run(Backward { conv, image: Image { x, wd, packed, dy }, grads });
+                isa.run(Backward { conv, rows: 0..conv.x.h, image: Image { x, wd, packed, dy }, grads });
             }
         });
         if cut.later {

@@ -3,7 +3,7 @@
 
 use crate::gemm::for_chunks;
 use crate::lanes::{SERIAL, blocks, load, on_block, put, store};
-use crate::norm::{Affine, AffineGrad};
+use crate::norm::{Affine, AffineGrad, Sums};
 use crate::pool::{Window, taken, window_bytes};
 use crate::reduce::combine;
 use crate::{Isa, Kernel, Mode, Shape, Simd};
@@ -107,27 +107,36 @@ impl ResidualKernels for f32 {
         let (sums_main, sums_short) = scratch[..4 * shape.n * c].split_at_mut(2 * shape.n * c);
         let buffers =
             [(dmain.dz.to, from), (dshort.dz.to, to), (&mut *sums_main, 2 * c), (&mut *sums_short, 2 * c)];
-        for_chunks(
-            0..shape.n,
-            shape.len() > SERIAL,
-            buffers,
-            &|n, [dmain, dshort, sums_main, sums_short]| {
-                let at = n * to..(n + 1) * to;
-                isa.run(Backward {
-                    shape,
-                    main: Branch { x: &main.x[n * from..][..from], ..main },
-                    short: Branch { x: &short.x[at.clone()], ..short },
-                    y: &y[at.clone()],
-                    index: &index[at.clone()],
-                    dy: &dy[at],
-                    dx: [dmain, dshort],
-                    sums: [sums_main, sums_short],
-                    modes,
-                });
-            },
-        );
-        combine(isa, sums_main, dmain.sums, modes[0]);
-        combine(isa, sums_short, dshort.sums, modes[1]);
+        let parallel = shape.len() > SERIAL;
+        for_chunks(0..shape.n, parallel, buffers, &|n, [dmain, dshort, sums_main, sums_short]| {
+            let at = n * to..(n + 1) * to;
+            let main = Branch { x: &main.x[n * from..][..from], ..main };
+            let short = Branch { x: &short.x[at.clone()], ..short };
+            isa.run(Backward {
+                shape,
+                main,
+                short,
+                y: &y[at.clone()],
+                index: &index[at.clone()],
+                dy: &dy[at],
+                dx: [&mut *dmain, &mut *dshort],
+                sums: [&mut *sums_main, &mut *sums_short],
+                modes,
+            });
+            // Where this is not all of the gradient, the sums are over what others wrote, too.
+            let results = [(main, dmain, sums_main), (short, dshort, sums_short)];
+            for ((branch, dz, sums), mode) in results.into_iter().zip(modes) {
+                if mode == Mode::Add {
+                    sums.fill(0.0);
+                    isa.run(Sums { affine: branch.affine, x: branch.x, dz, sums });
+                }
+            }
+        });
+        for (slots, sums) in [(sums_main, dmain.sums), (sums_short, dshort.sums)] {
+            if let Some(sums) = sums {
+                combine(isa, slots, sums, Mode::Set);
+            }
+        }
     }
 }
 

@@ -154,6 +154,8 @@ pub struct Backward<'a, T> {
     pub dy: &'a [T],
     /// Gradients of the inputs; `None` where nobody needs one.
     pub dx: [Option<Grad<'a, T>>; MAX_INPUTS],
+    /// Whether each of them is complete with this operation: nobody adds to it later.
+    pub dx_last: [bool; MAX_INPUTS],
     /// Gradients of the parameters; `None` beyond those recorded.
     pub dw: [Option<Grad<'a, T>>; MAX_PARAMS],
     /// For this call alone.

@@ -42,10 +42,10 @@ pub(crate) fn split<T>(buffer: &[T], shape: Shape, norm: Option<bool>) -> (&[T],
     (x, Some(Affine { scale, shift, mean, relu }))
 }
 
-/// The gradient of such a value.
-pub(crate) fn split_grad<'a, T>(grad: Grad<'a, T>, shape: Shape) -> AffineGrad<'a, T> {
+/// The gradient of such a value; with `last`, nobody adds to it any more.
+pub(crate) fn split_grad<'a, T>(grad: Grad<'a, T>, shape: Shape, last: bool) -> AffineGrad<'a, T> {
     let (to, tail) = grad.to.split_at_mut(shape.len());
-    AffineGrad { dz: Grad { to, mode: grad.mode }, sums: &mut tail[..2 * shape.c] }
+    AffineGrad { dz: Grad { to, mode: grad.mode }, sums: last.then_some(&mut tail[..2 * shape.c]) }
 }
 
 #[derive(Debug)]
@@ -53,6 +53,8 @@ struct NormConv {
     geometry: Geometry,
     /// The norm that the input owes.
     norm: Option<bool>,
+    /// Whether ReLU follows the result's own norm.
+    relu: bool,
     train: bool,
 }
 
@@ -141,7 +143,7 @@ impl Graph {
         self.check_norm(y, &norm);
         params.extend([norm.gamma, norm.beta]);
         let operands = Operands { params, buffers: vec![norm.mean, norm.var], ..Default::default() };
-        let var = self.push(NormConv { geometry, norm: x.norm, train }, &[x.var], operands);
+        let var = self.push(NormConv { geometry, norm: x.norm, relu, train }, &[x.var], operands);
         Operand { var, norm: Some(relu) }
     }
 }
@@ -206,6 +208,8 @@ impl<T: Element> Run<T> for NormConv {
         let (shape, c) = (self.geometry.conv.y(), self.geometry.conv.cout);
         let (x, affine) = split(io.x[0], self.geometry.conv.x, self.norm);
         let (w, gamma, _) = self.params(io.w);
+        let (y, own) = split(io.y, shape, Some(self.relu));
+        let Affine { scale, shift, relu, .. } = own.expect("a norm is owed");
         let (dz, tail) = io.dy.split_at(shape.len());
         let (sum, around_mean) = tail[..2 * c].split_at(c);
         let [dw, dw2, dgamma, dbeta] = match (self.geometry.layer, io.dw) {
@@ -213,8 +217,7 @@ impl<T: Element> Run<T> for NormConv {
             (_, [dw, dgamma, dbeta, _]) => [dw, None, dgamma, dbeta],
         };
         let (coefficients, scratch) = io.scratch.split_at_mut(coefficients(c));
-        let (scale, rest) = coefficients.split_at_mut(c);
-        let (by_y, rest) = rest.split_at_mut(c);
+        let (by_y, rest) = coefficients.split_at_mut(c);
         let constant = &mut rest[..c];
         let (mut dgamma, mut dbeta) = (dgamma.expect("gamma"), dbeta.expect("beta"));
         let m = shape.pixels() as f64;
@@ -223,23 +226,23 @@ impl<T: Element> Run<T> for NormConv {
             let (sum, sum_xhat) = (sum[k].to_f64(), around_mean[k].to_f64() * rstd);
             put(&mut dbeta, k, sum);
             put(&mut dgamma, k, sum_xhat);
-            let by = gamma[k].to_f64() * rstd;
-            let by_xhat = if self.train { -by * rstd * sum_xhat / m } else { 0.0 };
-            let shift = if self.train { -by * sum / m - by_xhat * io.aux[k].to_f64() } else { 0.0 };
-            (scale[k], by_y[k], constant[k]) = (T::from_f64(by), T::from_f64(by_xhat), T::from_f64(shift));
+            let scale = gamma[k].to_f64() * rstd;
+            let by_xhat = if self.train { -scale * rstd * sum_xhat / m } else { 0.0 };
+            let rest = if self.train { -scale * sum / m - by_xhat * io.aux[k].to_f64() } else { 0.0 };
+            (by_y[k], constant[k]) = (T::from_f64(by_xhat), T::from_f64(rest));
         }
         let [dx, _] = io.dx;
         let dx = dx.map(|dx| match self.norm {
-            Some(_) => InputGrad::Affine(split_grad(dx, self.geometry.conv.x)),
+            Some(_) => InputGrad::Affine(split_grad(dx, self.geometry.conv.x, io.dx_last[0])),
             None => InputGrad::Plain(dx),
         });
         let args = NormConvBackward {
             x,
             affine,
             w,
-            y: &io.y[..shape.len()],
+            y,
             dz,
-            norm: NormGrad { scale, by_y, constant },
+            norm: NormGrad { scale, shift, by_y, constant, relu },
             dx,
             dw: [dw.expect("a weight"), dw2.unwrap_or(Grad::set(&mut []))],
             scratch,
@@ -255,7 +258,7 @@ fn rstd<T: Element>(stats: &[T], c: usize, k: usize) -> f64 {
 
 /// Elements of the coefficients of the norm's gradient, whole cache lines.
 const fn coefficients(c: usize) -> usize {
-    (3 * c).next_multiple_of(crate::arena::ALIGN)
+    (2 * c).next_multiple_of(crate::arena::ALIGN)
 }
 
 fn put<T: Element>(to: &mut Grad<'_, T>, k: usize, value: f64) {

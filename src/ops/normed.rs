@@ -40,7 +40,7 @@ impl<T: Element> Run<T> for Normed {
     fn backward(&self, io: Backward<'_, T>) {
         let (x, affine) = split(io.x[0], self.shape, Some(self.relu));
         if let [Some(dx), _] = io.dx {
-            let (affine, dx) = (affine.expect("a norm is owed"), split_grad(dx, self.shape));
+            let (affine, dx) = (affine.expect("a norm is owed"), split_grad(dx, self.shape, io.dx_last[0]));
             T::affine_backward(io.isa, self.shape, x, affine, io.dy, dx, io.scratch);
         }
     }

@@ -65,8 +65,8 @@ impl<T: Element> Run<T> for Residual {
             y: io.y,
             index: io.index,
             dy: io.dy,
-            dmain: split_grad(dmain, self.0),
-            dshort: split_grad(dshort, self.0.halved()),
+            dmain: split_grad(dmain, self.0, io.dx_last[0]),
+            dshort: split_grad(dshort, self.0.halved(), io.dx_last[1]),
             scratch: io.scratch,
         };
         T::residual_backward(io.isa, self.0, args);

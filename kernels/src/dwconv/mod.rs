@@ -246,20 +246,6 @@ pub(crate) fn dw_rows_forward<S: Simd>(
     convolve_rows(s, shape, rows, x_image, taps(w, shape.c, false), y_rows, Mode::Set);
 }
 
-/// Gradients of one image: `dx_image` is `[h, w, c]`, `dw` `[3, 3, c]` is added to.
-#[inline(always)]
-pub(crate) fn dw_image_backward<S: Simd>(
-    s: S,
-    shape: Shape,
-    x_image: &[f32],
-    w: &[f32],
-    dy_image: &[f32],
-    dx_image: Option<(&mut [f32], Mode)>,
-    dw: &mut [f32],
-) {
-    dw_rows_backward(s, shape, 0..shape.h, x_image, w, dy_image, dx_image, dw);
-}
-
 /// What rows `rows` of one image give: those rows of dx, `[rows.len(), w, c]`, and the products of those rows
 /// of dy with x, added to `dw`, `[3, 3, c]`.
 #[inline(always)]

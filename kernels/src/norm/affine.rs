@@ -1,9 +1,10 @@
 //! Batch norm in two halves. A convolution measures the statistics of what it writes, but leaves applying them to
-//! whoever reads it ([`Affine`]), so that the normalised value is never written to memory; backward, the reader
-//! masks the gradient and sums what the statistics' gradient needs, and the convolution finishes it.
+//! whoever reads it ([`Affine`]), so that the normalised value is never written to memory; backward, the reader sums
+//! what the statistics' gradient needs, and the convolution does the rest.
 
 use super::image::{floor, image_apply, whole_pixels};
-use crate::lanes::{blocks, each_image, load, on_block, put, store};
+use crate::gemm::for_chunks;
+use crate::lanes::{SERIAL, blocks, each_image, load, on_block, put, store};
 use crate::reduce::combine;
 use crate::{Grad, Isa, Kernel, Mode, Shape, Simd};
 
@@ -20,26 +21,31 @@ pub struct Affine<'a, T> {
     pub relu: bool,
 }
 
-/// Gradient of a value that owes an [`Affine`]: that of x * scale + shift, already masked by the ReLU.
+/// Gradient of a value that owes an [`Affine`].
 #[derive(Debug)]
 pub struct AffineGrad<'a, T> {
-    /// dz, as long as x.
+    /// dz, the gradient behind the ReLU, as long as x.
     pub dz: Grad<'a, T>,
-    /// Sum of dz and of dz * (x - mean) over n, h, w: `[2, c]`, in the mode of `dz`.
-    pub sums: &'a mut [T],
+    /// Sum of dz and of dz * (x - mean), where the ReLU let through, over n, h, w: `[2, c]`, overwritten with what
+    /// all of dz gives; `None` where another reader adds to dz after this one.
+    pub sums: Option<&'a mut [T]>,
 }
 
-/// How a convolution's own gradient follows from the gradient dz behind its batch norm:
-/// dy = scale * dz + by_y * y + constant, `[c]` each. In training by_y = -scale rstd^2 sum(dz (y - mean)) / m and
-/// constant = -scale sum(dz) / m - by_y * mean; in evaluation both are 0.
+/// How a convolution's own gradient follows from dz: dy = scale * dz' + by_y * y + constant, where dz' is dz where
+/// the ReLU let y * scale + shift through; `[c]` each. In training by_y = -scale rstd^2 sum(dz' (y - mean)) / m and
+/// constant = -scale sum(dz') / m - by_y * mean; in evaluation both are 0.
 #[derive(Clone, Copy, Debug)]
 pub struct NormGrad<'a, T> {
     /// gamma / sqrt(var + eps).
     pub scale: &'a [T],
+    /// beta - mean * scale.
+    pub shift: &'a [T],
     /// See above.
     pub by_y: &'a [T],
     /// See above.
     pub constant: &'a [T],
+    /// Whether a ReLU follows.
+    pub relu: bool,
 }
 
 /// The reader's half of a batch norm on its own, for values that no fused operation reads.
@@ -97,19 +103,28 @@ impl AffineKernels for f32 {
         assert_eq!(x.len(), shape.len(), "x is not {shape}");
         assert_eq!(dy.len(), shape.len(), "dy is not {shape}");
         assert_eq!(dz.to.len(), shape.len(), "dz is not {shape}");
-        let (image, c, mode) = (shape.image_len(), shape.c, dz.mode);
-        let slots = &mut scratch[..2 * shape.n * c];
-        let job = |n: usize, dz: &mut [f32], sums: &mut [f32]| {
+        let (image, mode) = (shape.image_len(), dz.mode);
+        let wanted = if sums.is_some() { 2 * shape.c } else { 0 };
+        let slots = &mut scratch[..shape.n * wanted];
+        let buffers = [(dz.to, image), (&mut *slots, wanted)];
+        for_chunks(0..shape.n, shape.len() > SERIAL, buffers, &|n, [dz, sums]| {
             let at = n * image..(n + 1) * image;
-            isa.run(Mask { affine, x: &x[at.clone()], dy: &dy[at], dz, mode, sums });
-        };
-        let buffers = [(dz.to, image), (&mut *slots, 2 * c)];
-        let parallel = shape.len() > crate::lanes::SERIAL;
-        crate::gemm::for_chunks(0..shape.n, parallel, buffers, &|n, [dz, sums]| job(n, dz, sums));
-        combine(isa, slots, sums, mode);
+            match mode {
+                Mode::Set => dz.copy_from_slice(&dy[at.clone()]),
+                Mode::Add => dz.iter_mut().zip(&dy[at.clone()]).for_each(|(dz, dy)| *dz += dy),
+            }
+            if wanted > 0 {
+                sums.fill(0.0);
+                isa.run(Sums { affine, x: &x[at], dz, sums });
+            }
+        });
+        if let Some(sums) = sums {
+            combine(isa, slots, sums, Mode::Set);
+        }
     }
 }
 
+/// z of whole pixels.
 pub(crate) struct Apply<'a> {
     pub(crate) affine: Affine<'a, f32>,
     pub(crate) x: &'a [f32],
@@ -120,30 +135,35 @@ impl Kernel for Apply<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        affine_image(s, &self.affine, self.x, self.z);
+        let Affine { scale, shift, relu, .. } = self.affine;
+        image_apply(s, scale.len(), self.x, scale, shift, relu, self.z);
     }
 }
 
-pub(crate) struct Mask<'a> {
+/// Adds the sums of [`AffineGrad`] over whole pixels to `sums`.
+pub(crate) struct Sums<'a> {
     pub(crate) affine: Affine<'a, f32>,
     pub(crate) x: &'a [f32],
-    pub(crate) dy: &'a [f32],
-    pub(crate) dz: &'a mut [f32],
-    pub(crate) mode: Mode,
+    pub(crate) dz: &'a [f32],
     pub(crate) sums: &'a mut [f32],
 }
 
-impl Kernel for Mask<'_> {
+impl Kernel for Sums<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { affine, x, dy, dz, mode, sums } = self;
-        sums.fill(0.0);
-        mask_image(s, &affine, x, dy, dz, mode, sums);
+        let Self { affine, x, dz, sums } = self;
+        let c = affine.scale.len();
+        let chunk = whole_pixels(CHUNK, c);
+        for (x, dz) in x.chunks(chunk).zip(dz.chunks(chunk)) {
+            for block in blocks(c, 4) {
+                on_block!(block, 4, sums_chunk(s, &affine, (x, dz), block, sums));
+            }
+        }
     }
 }
 
-/// dy = scale * dz + by_y * y + constant for whole pixels; overwrites `dy`.
+/// dy of [`NormGrad`] for whole pixels; overwrites `dy`.
 pub(crate) struct NormGradient<'a> {
     pub(crate) norm: NormGrad<'a, f32>,
     pub(crate) y: &'a [f32],
@@ -166,45 +186,15 @@ impl Kernel for NormGradient<'_> {
     }
 }
 
-/// z of whole pixels.
-#[inline(always)]
-fn affine_image<S: Simd>(s: S, affine: &Affine<'_, f32>, x: &[f32], z: &mut [f32]) {
-    image_apply(s, affine.scale.len(), x, affine.scale, affine.shift, affine.relu, z);
-}
-
 /// Elements of a chunk of each of three streams: 24 KB, what is left of L1 holds the channels' constants.
 const CHUNK: usize = 2048;
 
-/// dz (=|+=) dy where the ReLU let x * scale + shift through, and `sums` += sum of that and of that times
-/// (x - mean), for whole pixels.
 #[inline(always)]
-fn mask_image<S: Simd>(
+fn sums_chunk<S: Simd, const N: usize>(
     s: S,
     affine: &Affine<'_, f32>,
-    x: &[f32],
-    dy: &[f32],
-    dz: &mut [f32],
-    mode: Mode,
-    sums: &mut [f32],
-) {
-    let c = affine.scale.len();
-    let chunk = whole_pixels(CHUNK, c);
-    for ((x, dy), dz) in x.chunks(chunk).zip(dy.chunks(chunk)).zip(dz.chunks_mut(chunk)) {
-        // Two vectors: six constants and four accumulators fit into sixteen registers.
-        for block in blocks(c, 2) {
-            on_block!(block, 2, mask_chunk(s, affine, (x, dy), block, dz, mode, sums));
-        }
-    }
-}
-
-#[inline(always)]
-fn mask_chunk<S: Simd, const N: usize>(
-    s: S,
-    affine: &Affine<'_, f32>,
-    (x, dy): (&[f32], &[f32]),
+    (x, dz): (&[f32], &[f32]),
     block: std::ops::Range<usize>,
-    dz: &mut [f32],
-    mode: Mode,
     sums: &mut [f32],
 ) {
     let c = affine.scale.len();
@@ -214,15 +204,14 @@ fn mask_chunk<S: Simd, const N: usize>(
     let (floor, zero) = (s.splat(floor(affine.relu)), s.zero());
     let mut sum = [zero; N];
     let mut product = [zero; N];
-    for ((x, dy), dz) in x.chunks_exact(c).zip(dy.chunks_exact(c)).zip(dz.chunks_exact_mut(c)) {
+    for (x, dz) in x.chunks_exact(c).zip(dz.chunks_exact(c)) {
         let x = load::<S, N>(s, &x[block.clone()]);
-        let mut v = load::<S, N>(s, &dy[block.clone()]);
+        let dz = load::<S, N>(s, &dz[block.clone()]);
         for i in 0..N {
-            v[i] = s.select_gt(s.mul_add(x[i], scale[i], shift[i]), floor, v[i], zero);
-            sum[i] = s.add(sum[i], v[i]);
-            product[i] = s.mul_add(v[i], s.sub(x[i], mean[i]), product[i]);
+            let dz = s.select_gt(s.mul_add(x[i], scale[i], shift[i]), floor, dz[i], zero);
+            sum[i] = s.add(sum[i], dz);
+            product[i] = s.mul_add(dz, s.sub(x[i], mean[i]), product[i]);
         }
-        put(s, v, &mut dz[block.clone()], mode);
     }
     let (sums, products) = sums.split_at_mut(c);
     put(s, sum, &mut sums[block.clone()], Mode::Add);
@@ -239,13 +228,16 @@ fn norm_grad_chunk<S: Simd, const N: usize>(
 ) {
     let c = norm.scale.len();
     let scale = load::<S, N>(s, &norm.scale[block.clone()]);
+    let shift = load::<S, N>(s, &norm.shift[block.clone()]);
     let by_y = load::<S, N>(s, &norm.by_y[block.clone()]);
     let constant = load::<S, N>(s, &norm.constant[block.clone()]);
+    let (floor, zero) = (s.splat(floor(norm.relu)), s.zero());
     for ((y, dz), dy) in y.chunks_exact(c).zip(dz.chunks_exact(c)).zip(dy.chunks_exact_mut(c)) {
         let y = load::<S, N>(s, &y[block.clone()]);
         let mut v = load::<S, N>(s, &dz[block.clone()]);
         for i in 0..N {
-            v[i] = s.mul_add(v[i], scale[i], s.mul_add(y[i], by_y[i], constant[i]));
+            let dz = s.select_gt(s.mul_add(y[i], scale[i], shift[i]), floor, v[i], zero);
+            v[i] = s.mul_add(dz, scale[i], s.mul_add(y[i], by_y[i], constant[i]));
         }
         store(s, v, &mut dy[block.clone()]);
     }

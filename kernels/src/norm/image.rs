@@ -5,7 +5,7 @@
 //! constants of a block then stay in registers while memory is still read in order.
 
 use crate::lanes::{blocks, load, on_block, put, store};
-use crate::{Mode, Shape, Simd};
+use crate::{Mode, Simd};
 use std::ops::Range;
 
 /// Elements of a chunk that is read twice: 16 KB, half of L1.
@@ -19,11 +19,10 @@ pub(crate) fn whole_pixels(chunk: usize, c: usize) -> usize {
     (chunk / c).max(1) * c
 }
 
-/// Mean and M2 (the sum of squared deviations from the mean) of each channel of an image, `[2, c]`.
+/// Mean and M2 (the sum of squared deviations from the mean) of each channel of whole pixels, `[2, c]`, merged
+/// into those of the `before` pixels ahead.
 #[inline(always)]
-pub(crate) fn image_stats<S: Simd>(s: S, shape: Shape, x: &[f32], mean_m2: &mut [f32]) {
-    let c = shape.c;
-    let mut before = 0;
+pub(crate) fn image_stats<S: Simd>(s: S, c: usize, x: &[f32], mut before: usize, mean_m2: &mut [f32]) {
     for chunk in x.chunks(whole_pixels(STATS_CHUNK, c)) {
         for block in blocks(c, 4) {
             on_block!(block, 4, chunk_stats(s, c, chunk, block, before, mean_m2));

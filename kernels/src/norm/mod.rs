@@ -4,7 +4,7 @@ mod affine;
 mod image;
 
 pub use affine::{Affine, AffineGrad, AffineKernels, NormGrad};
-pub(crate) use affine::{Apply, Mask, NormGradient};
+pub(crate) use affine::{Apply, NormGradient, Sums};
 
 use image::{
     BackwardChannels, Channels, image_apply, image_backward_apply, image_backward_sums, image_stats,
@@ -94,7 +94,7 @@ impl NormKernels for f32 {
         assert_eq!(stats.len(), 2 * c, "stats are not [2, {c}]");
         let (_, slots) = split_scratch(shape, scratch);
         each_image(2 * c, shape.len(), slots, |n, mean_m2| {
-            isa.run(Stats { shape, x: &x[n * image..][..image], mean_m2 });
+            isa.run(Stats { c, x: &x[n * image..][..image], before: 0, mean_m2 });
         });
         isa.run(Merge { c, count: shape.h * shape.w, slots, stats });
     }
@@ -196,8 +196,10 @@ fn put_sums(sums: &[f32], to: Grad<'_, f32>) {
 }
 
 pub(crate) struct Stats<'a> {
-    pub(crate) shape: Shape,
+    pub(crate) c: usize,
     pub(crate) x: &'a [f32],
+    /// Pixels that `mean_m2` holds already.
+    pub(crate) before: usize,
     pub(crate) mean_m2: &'a mut [f32],
 }
 
@@ -205,7 +207,7 @@ impl Kernel for Stats<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        image_stats(s, self.shape, self.x, self.mean_m2);
+        image_stats(s, self.c, self.x, self.before, self.mean_m2);
     }
 }
 

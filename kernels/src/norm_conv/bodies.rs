@@ -6,35 +6,56 @@ use crate::gemm::pack::{pack, pack_flipped, packed_len};
 use crate::pointwise;
 use crate::winograd::WinogradImage;
 use crate::{Conv, Isa, Mode};
+use std::ops::Range;
 
-/// A convolution of one image with stride 1.
+/// A convolution of one image with stride 1, a block of rows after the other.
 pub(super) trait ImageConv: Copy + Sync {
+    /// Rows of a block.
+    fn block(&self) -> usize;
     /// Elements of the packed weights, forward and backward.
     fn packed(&self) -> [usize; 2];
-    /// Elements of work, forward and backward.
+    /// Elements of work, forward and backward; backward keeps it from block to block and from image to image.
     fn work(&self) -> [usize; 2];
     /// Packs the weights for [`Self::forward`].
     fn pack_forward(&self, isa: Isa, w: [&[f32]; 2], packed: &mut [f32]);
     /// Packs the weights for the gradient of x.
     fn pack_backward(&self, isa: Isa, w: [&[f32]; 2], packed: &mut [f32]);
-    /// Overwrites y.
-    fn forward(&self, isa: Isa, x: &[f32], w: [&[f32]; 2], packed: &[f32], y: &mut [f32], work: &mut [f32]);
-    /// Writes dx, and adds to what `work` or `dw` sums (overwrites it with `first`).
-    #[allow(clippy::too_many_arguments, reason = "the operands of a gradient")]
-    fn backward(
+    /// Overwrites rows `rows` of y. Of `x`, the image, the row behind them is there, too.
+    #[allow(clippy::too_many_arguments, reason = "the operands of a convolution")]
+    fn forward(
         &self,
         isa: Isa,
+        rows: Range<usize>,
         x: &[f32],
         w: [&[f32]; 2],
         packed: &[f32],
-        dy: &[f32],
-        dx: Option<(&mut [f32], Mode)>,
-        first: bool,
-        dw: [&mut [f32]; 2],
+        y: &mut [f32],
         work: &mut [f32],
     );
+    /// Adds to what `work` or `dw` sums, and writes the rows of dx, the image, that it returns: all that are
+    /// complete and were not before.
+    fn backward(
+        &self,
+        isa: Isa,
+        image: ImageBackward<'_>,
+        dx: Option<(&mut [f32], Mode)>,
+        dw: [&mut [f32]; 2],
+        work: &mut [f32],
+    ) -> Range<usize>;
     /// Writes to `dw` what `work` sums, for the body that does not sum in `dw`.
     fn finish(&self, _: Isa, _dw: [&mut [f32]; 2], _work: &mut [f32]) {}
+}
+
+/// What the backward pass of a block of rows reads.
+pub(super) struct ImageBackward<'a> {
+    /// Rows of dy. Of x and dy, whole images, the row behind them is there, too.
+    pub(super) rows: Range<usize>,
+    pub(super) x: &'a [f32],
+    pub(super) w: [&'a [f32]; 2],
+    pub(super) packed: &'a [f32],
+    pub(super) dy: &'a [f32],
+    /// Nothing is summed yet.
+    pub(super) first: bool,
 }
 
 /// Zeroes the sums before the first image.
@@ -50,6 +71,9 @@ fn begin(first: bool, dw: &mut [f32]) {
 pub(super) struct Winograd(pub(super) Conv);
 
 impl ImageConv for Winograd {
+    fn block(&self) -> usize {
+        WinogradImage::block(&self.0)
+    }
     fn packed(&self) -> [usize; 2] {
         [WinogradImage::packed(&self.0), WinogradImage::packed(&self.0.swapped())]
     }
@@ -62,26 +86,35 @@ impl ImageConv for Winograd {
     fn pack_backward(&self, isa: Isa, [w, _]: [&[f32]; 2], packed: &mut [f32]) {
         WinogradImage::pack(isa, &self.0.swapped(), w, true, packed);
     }
-    fn forward(&self, isa: Isa, x: &[f32], _: [&[f32]; 2], packed: &[f32], y: &mut [f32], work: &mut [f32]) {
-        WinogradImage::convolve(isa, &self.0, x, packed, y, Mode::Set, work);
+    fn forward(
+        &self,
+        isa: Isa,
+        rows: Range<usize>,
+        x: &[f32],
+        _: [&[f32]; 2],
+        packed: &[f32],
+        y: &mut [f32],
+        work: &mut [f32],
+    ) {
+        WinogradImage::convolve(isa, &self.0, rows, x, packed, y, Mode::Set, work);
     }
     fn backward(
         &self,
         isa: Isa,
-        x: &[f32],
-        _: [&[f32]; 2],
-        packed: &[f32],
-        dy: &[f32],
+        image: ImageBackward<'_>,
         dx: Option<(&mut [f32], Mode)>,
-        first: bool,
         _: [&mut [f32]; 2],
         work: &mut [f32],
-    ) {
+    ) -> Range<usize> {
+        let ImageBackward { rows, x, w: _, packed, dy, first } = image;
         let (sums, work) = work.split_at_mut(WinogradImage::sums(&self.0));
         if let Some((dx, mode)) = dx {
-            WinogradImage::convolve(isa, &self.0.swapped(), dy, packed, dx, mode, work);
+            let row = self.0.x.w * self.0.x.c;
+            let dx = &mut dx[rows.start * row..rows.end * row];
+            WinogradImage::convolve(isa, &self.0.swapped(), rows.clone(), dy, packed, dx, mode, work);
         }
-        WinogradImage::sum(isa, &self.0, x, packed, dy, first, sums, work);
+        WinogradImage::sum(isa, &self.0, rows.clone(), x, packed, dy, first, sums, work);
+        rows
     }
     fn finish(&self, isa: Isa, [dw, _]: [&mut [f32]; 2], work: &mut [f32]) {
         WinogradImage::finish(isa, &self.0, &work[..WinogradImage::sums(&self.0)], dw);
@@ -93,6 +126,9 @@ impl ImageConv for Winograd {
 pub(super) struct Direct(pub(super) Conv);
 
 impl ImageConv for Direct {
+    fn block(&self) -> usize {
+        self.0.x.h
+    }
     fn packed(&self) -> [usize; 2] {
         let (cin, cout) = (self.0.x.c, self.0.cout);
         [Packed::len(cin, cout), Packed::len(cout, cin)]
@@ -108,32 +144,32 @@ impl ImageConv for Direct {
         let (cin, cout) = (self.0.x.c, self.0.cout);
         Packed::flipped(cin, cout, w, &mut packed[..Packed::len(cout, cin)]);
     }
-    fn forward(&self, isa: Isa, x: &[f32], _: [&[f32]; 2], packed: &[f32], y: &mut [f32], _: &mut [f32]) {
+    fn forward(
+        &self,
+        isa: Isa,
+        rows: Range<usize>,
+        x: &[f32],
+        _: [&[f32]; 2],
+        packed: &[f32],
+        y: &mut [f32],
+        _: &mut [f32],
+    ) {
         let conv = self.0;
-        isa.run(conv3x3::Rows {
-            conv,
-            rows: 0..conv.x.h,
-            x,
-            packed: Packed::of(&conv, packed),
-            y,
-            mode: Mode::Set,
-        });
+        isa.run(conv3x3::Rows { conv, rows, x, packed: Packed::of(&conv, packed), y, mode: Mode::Set });
     }
     fn backward(
         &self,
         isa: Isa,
-        x: &[f32],
-        _: [&[f32]; 2],
-        packed: &[f32],
-        dy: &[f32],
+        image: ImageBackward<'_>,
         dx: Option<(&mut [f32], Mode)>,
-        first: bool,
         [dw, _]: [&mut [f32]; 2],
         _: &mut [f32],
-    ) {
+    ) -> Range<usize> {
+        let ImageBackward { rows, x, w: _, packed, dy, first } = image;
         let conv = self.0;
         begin(first, dw);
         isa.run(conv3x3::Backward { conv, x, packed: Packed::of(&conv.swapped(), packed), dy, dx, dw });
+        rows
     }
 }
 
@@ -142,6 +178,9 @@ impl ImageConv for Direct {
 pub(super) struct DwPw(pub(super) Conv);
 
 impl ImageConv for DwPw {
+    fn block(&self) -> usize {
+        dw_pw::block_rows(&self.0)
+    }
     fn packed(&self) -> [usize; 2] {
         let (cin, cout) = (self.0.x.c, self.0.cout);
         [packed_len(cin, cout), packed_len(cout, cin)]
@@ -158,6 +197,7 @@ impl ImageConv for DwPw {
     fn forward(
         &self,
         isa: Isa,
+        rows: Range<usize>,
         x: &[f32],
         [wd, _]: [&[f32]; 2],
         packed: &[f32],
@@ -165,26 +205,27 @@ impl ImageConv for DwPw {
         work: &mut [f32],
     ) {
         let packed = &packed[..packed_len(self.0.x.c, self.0.cout)];
-        isa.run(dw_pw::Forward { conv: &self.0, rows: 0..self.0.x.h, x, wd, packed, y, strip: work });
+        isa.run(dw_pw::Forward { conv: &self.0, rows, x, wd, packed, y, strip: work });
     }
     fn backward(
         &self,
         isa: Isa,
-        x: &[f32],
-        [wd, _]: [&[f32]; 2],
-        packed: &[f32],
-        dy: &[f32],
+        image: ImageBackward<'_>,
         dx: Option<(&mut [f32], Mode)>,
-        first: bool,
         [dwd, dwp]: [&mut [f32]; 2],
         work: &mut [f32],
-    ) {
+    ) -> Range<usize> {
+        let ImageBackward { rows, x, w: [wd, _], packed, dy, first } = image;
         begin(first, dwd);
         begin(first, dwp);
         let packed = &packed[..packed_len(self.0.cout, self.0.x.c)];
         let (dz, strip) = work.split_at_mut(self.0.x.image_len());
+        let done = dw_pw::complete_rows(&self.0, &rows);
+        let row = self.0.x.w * self.0.x.c;
+        let dx = dx.map(|(dx, mode)| (&mut dx[done.start * row..done.end * row], mode));
         let grads = ImageGrads { dx, dwd, dwp: PointwiseGrad::Sum { dwp, strip }, dz };
-        isa.run(dw_pw::Backward { conv: &self.0, image: Image { x, wd, packed, dy }, grads });
+        isa.run(dw_pw::Backward { conv: &self.0, rows, image: Image { x, wd, packed, dy }, grads });
+        done
     }
 }
 
@@ -193,6 +234,9 @@ impl ImageConv for DwPw {
 pub(super) struct Pointwise(pub(super) Conv);
 
 impl ImageConv for Pointwise {
+    fn block(&self) -> usize {
+        self.0.x.h
+    }
     fn packed(&self) -> [usize; 2] {
         DwPw(self.0).packed()
     }
@@ -205,24 +249,31 @@ impl ImageConv for Pointwise {
     fn pack_backward(&self, isa: Isa, [w, _]: [&[f32]; 2], packed: &mut [f32]) {
         DwPw(self.0).pack_backward(isa, [&[], w], packed);
     }
-    fn forward(&self, isa: Isa, x: &[f32], _: [&[f32]; 2], packed: &[f32], y: &mut [f32], _: &mut [f32]) {
+    fn forward(
+        &self,
+        isa: Isa,
+        rows: Range<usize>,
+        x: &[f32],
+        _: [&[f32]; 2],
+        packed: &[f32],
+        y: &mut [f32],
+        _: &mut [f32],
+    ) {
         let packed = &packed[..packed_len(self.0.x.c, self.0.cout)];
-        isa.run(pointwise::Forward { conv: &self.0, first: 0, x, packed, y });
+        isa.run(pointwise::Forward { conv: &self.0, first: rows.start * self.0.x.w, x, packed, y });
     }
     fn backward(
         &self,
         isa: Isa,
-        x: &[f32],
-        _: [&[f32]; 2],
-        packed: &[f32],
-        dy: &[f32],
+        image: ImageBackward<'_>,
         dx: Option<(&mut [f32], Mode)>,
-        first: bool,
         [dw, _]: [&mut [f32]; 2],
         _: &mut [f32],
-    ) {
+    ) -> Range<usize> {
+        let ImageBackward { rows, x, w: _, packed, dy, first } = image;
         begin(first, dw);
         let packed = &packed[..packed_len(self.0.cout, self.0.x.c)];
         isa.run(pointwise::Backward { conv: self.0, x, packed, dy, dx, dw: Some((0, dw)) });
+        rows
     }
 }

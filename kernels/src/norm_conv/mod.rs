@@ -1,17 +1,18 @@
-//! Convolutions with batch norm at both ends, image by image while the image is in the second-level cache: what
-//! the reader of a normalised value does ([`Affine`]), the convolution, and the statistics of its result. Backward
-//! likewise: the gradient through the norm behind, the convolution's gradients, the mask and sums of the norm in
-//! front. Apart, each norm streams three activations through memory forward and five backward.
+//! Convolutions with batch norm at both ends, a few rows at a time while they are in cache: what the reader of a
+//! normalised value does ([`Affine`]), the convolution, and the statistics of its result. Backward likewise: the
+//! gradient through the norm behind, the convolution's gradients, the sums of the norm in front. Apart, each norm
+//! streams three activations through memory forward and five backward.
 
 mod bodies;
 
 use crate::gemm::{for_chunks, worth_threads};
 use crate::norm::{Affine, AffineGrad, NormGrad};
-use crate::norm::{Apply, Mask, Merge, NormGradient, Stats};
+use crate::norm::{Apply, Merge, NormGradient, Stats, Sums};
 use crate::reduce::{combine, parts};
 use crate::slots::{Slots, slots};
 use crate::{Conv, Grad, Isa, Mode, Shape, winograd_pays};
-use bodies::{Direct, DwPw, ImageConv, Pointwise, Winograd};
+use bodies::{Direct, DwPw, ImageBackward, ImageConv, Pointwise, Winograd};
+use std::ops::Range;
 
 /// Which convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,10 +104,10 @@ pub enum InputGrad<'a, T> {
 }
 
 impl<'a, T> InputGrad<'a, T> {
-    /// The gradient, and the sums (empty for a plain one).
-    pub(crate) fn split(self) -> (Grad<'a, T>, &'a mut [T]) {
+    /// The gradient, and its sums if wanted.
+    pub(crate) fn split(self) -> (Grad<'a, T>, Option<&'a mut [T]>) {
         match self {
-            Self::Plain(dx) => (dx, &mut []),
+            Self::Plain(dx) => (dx, None),
             Self::Affine(AffineGrad { dz, sums }) => (dz, sums),
         }
     }
@@ -190,13 +191,11 @@ fn forward_slot<B: ImageConv>(body: B, layer: &NormConv) -> [usize; 3] {
     lines([if strided { x } else { 0 }, if layer.affine { x } else { 0 }, body.work()[0]])
 }
 
-/// Backward: the same, then dy, the gradient of what the body read, and that masked where it must be scattered.
-fn backward_slot<B: ImageConv>(body: B, layer: &NormConv) -> [usize; 6] {
+/// Backward: the same, then dy, and the gradient of what a strided convolution read.
+fn backward_slot<B: ImageConv>(body: B, layer: &NormConv) -> [usize; 5] {
     let (x, y) = (one_image(layer).x.len(), layer.conv.y().image_len());
-    let (strided, affine) = (layer.conv.stride == 2, layer.affine);
-    let when = |wanted: bool| if wanted { x } else { 0 };
-    let dx = when(strided || affine);
-    lines([when(strided), when(affine), body.work()[1], y, dx, when(strided && affine)])
+    let strided = if layer.conv.stride == 2 { x } else { 0 };
+    lines([strided, if layer.affine { x } else { 0 }, body.work()[1], y, strided])
 }
 
 /// Images of a part of the backward pass, and parts.
@@ -285,22 +284,40 @@ struct Forward<'a, B> {
 impl<B: ImageConv> Forward<'_, B> {
     fn run(self, mut work: &mut [f32]) {
         let Self { isa, body, layer, slot, x, affine, w, packed, y, sums } = self;
-        let len = one_image(layer).x.len();
+        let shape = one_image(layer).x;
         let [read, z, work] = take(&mut work, slot);
         let mut x = x;
         if layer.conv.stride == 2 {
-            gather(layer.conv.x, x, &mut read[..len]);
-            x = &read[..len];
+            gather(layer.conv.x, x, &mut read[..shape.len()]);
+            x = &read[..shape.len()];
         }
-        if let Some(affine) = affine {
-            isa.run(Apply { affine, x, z: &mut z[..len] });
-            x = &z[..len];
-        }
-        body.forward(isa, x, w, packed, y, work);
-        if !sums.is_empty() {
-            isa.run(Stats { shape: Shape { n: 1, ..layer.conv.y() }, x: y, mean_m2: sums });
+        let (x_row, y_row) = (shape.w * shape.c, shape.w * layer.conv.cout);
+        for (rows, seen) in row_blocks(shape.h, body.block()) {
+            let x = match affine {
+                None => x,
+                Some(affine) => {
+                    let new = seen.start * x_row..seen.end * x_row;
+                    isa.run(Apply { affine, x: &x[new.clone()], z: &mut z[new] });
+                    &z[..shape.len()]
+                }
+            };
+            let y = &mut y[rows.start * y_row..rows.end * y_row];
+            body.forward(isa, rows.clone(), x, w, packed, y, work);
+            if !sums.is_empty() {
+                let (c, before) = (layer.conv.cout, rows.start * shape.w);
+                isa.run(Stats { c, x: y, before, mean_m2: sums });
+            }
         }
     }
+}
+
+/// Blocks of rows, each with the rows of the input that a 3x3 window sees for the first time in it.
+fn row_blocks(h: usize, block: usize) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
+    let seen = move |end: usize| if end == 0 { 0 } else { h.min(end + 1) };
+    (0..h).step_by(block).map(move |first| {
+        let rows = first..h.min(first + block);
+        (rows.clone(), seen(first)..seen(rows.end))
+    })
 }
 
 fn backward<B: ImageConv>(body: B, isa: Isa, layer: &NormConv, args: NormConvBackward<'_, f32>) {
@@ -322,8 +339,8 @@ fn backward<B: ImageConv>(body: B, isa: Isa, layer: &NormConv, args: NormConvBac
     assert!(dx.as_ref().is_none_or(|dx| dx.to.len() == n * image_x), "norm_conv_backward: dx");
     let dx_mode = dx.as_ref().map(|dx| dx.mode);
     let (dx, dx_image): (&mut [f32], _) = dx.map_or((&mut [], 0), |dx| (dx.to, image_x));
-    let sums = sums.unwrap_or_default();
-    let summed = if sums.is_empty() { 0 } else { 2 * cin };
+    let sums = sums.flatten();
+    let summed = if sums.is_some() { 2 * cin } else { 0 };
     let sums_slots = &mut sums_slots[..n * summed];
     let buffers = [
         (dx, images * dx_image),
@@ -340,8 +357,8 @@ fn backward<B: ImageConv>(body: B, isa: Isa, layer: &NormConv, args: NormConvBac
         let (read, grads) = (Read { x, affine, w, packed, y, dz, norm }, Grads { dx, sums, dw: [dw0, dw1] });
         work.with(|work| Backward { isa, body, layer, slot, images: n, read, grads }.run(work));
     });
-    if summed > 0 {
-        combine(isa, sums_slots, sums, dx_mode.unwrap_or(Mode::Set));
+    if let Some(sums) = sums {
+        combine(isa, sums_slots, sums, Mode::Set);
     }
     for (grad, sums) in dw.into_iter().zip([dw0, dw1]) {
         if !grad.to.is_empty() {
@@ -374,7 +391,7 @@ struct Backward<'a, B> {
     isa: Isa,
     body: B,
     layer: &'a NormConv,
-    slot: [usize; 6],
+    slot: [usize; 5],
     images: usize,
     read: Read<'a>,
     grads: Grads<'a>,
@@ -384,50 +401,76 @@ impl<B: ImageConv> Backward<'_, B> {
     fn run(self, mut work: &mut [f32]) {
         let Self { isa, body, layer, slot, images, read, grads } = self;
         let Grads { mut dx, sums, dw: [dw0, dw1] } = grads;
-        let shape = layer.conv.x;
-        let (image_x, image_y) = (shape.image_len(), layer.conv.y().image_len());
-        let len = one_image(layer).x.len();
-        let [pixels, z, work, dy, dx_read, masked] = take(&mut work, slot);
+        let (shape, whole) = (one_image(layer).x, layer.conv.x);
+        let (image_x, image_y) = (whole.image_len(), layer.conv.y().image_len());
+        let (x_row, y_row) = (shape.w * shape.c, shape.w * layer.conv.cout);
+        let [pixels, z, work, dy, inner] = take(&mut work, slot);
         let (strided, dy) = (layer.conv.stride == 2, &mut dy[..image_y]);
+        sums.fill(0.0);
         for i in 0..images {
-            let at = i * image_y..(i + 1) * image_y;
-            isa.run(NormGradient { norm: read.norm, y: &read.y[at.clone()], dz: &read.dz[at], dy });
-            let mut x = &read.x[i * image_x..][..image_x];
+            let (y, dz) = (&read.y[i * image_y..][..image_y], &read.dz[i * image_y..][..image_y]);
+            let mut raw = &read.x[i * image_x..][..image_x];
+            let mut dx = dx.as_mut().map(|(dx, mode)| (&mut dx[i * image_x..][..image_x], *mode));
+            let sums =
+                if sums.is_empty() { &mut [][..] } else { &mut sums[i * 2 * shape.c..][..2 * shape.c] };
             if strided {
-                gather(shape, x, &mut pixels[..len]);
-                x = &pixels[..len];
+                gather(whole, raw, &mut pixels[..shape.len()]);
+                raw = &pixels[..shape.len()];
             }
-            let raw = x;
-            if let Some(affine) = read.affine {
-                isa.run(Apply { affine, x, z: &mut z[..len] });
-                x = &z[..len];
-            }
-            let dw = [&mut *dw0, &mut *dw1];
-            let Some((dx, mode)) = &mut dx else {
-                body.backward(isa, x, read.w, read.packed, dy, None, i == 0, dw, work);
-                continue;
-            };
-            let (dx, mode) = (&mut dx[i * image_x..][..image_x], *mode);
-            if !strided && read.affine.is_none() {
-                body.backward(isa, x, read.w, read.packed, dy, Some((dx, mode)), i == 0, dw, work);
-                continue;
-            }
-            let inner = &mut dx_read[..len];
-            body.backward(isa, x, read.w, read.packed, dy, Some((&mut *inner, Mode::Set)), i == 0, dw, work);
-            match read.affine {
-                Some(affine) => {
-                    let sums = &mut sums[i * 2 * shape.c..][..2 * shape.c];
-                    if strided {
-                        let masked = &mut masked[..len];
-                        isa.run(Mask { affine, x: raw, dy: inner, dz: masked, mode: Mode::Set, sums });
-                        scatter(shape, masked, dx, mode);
-                    } else {
-                        isa.run(Mask { affine, x: raw, dy: inner, dz: dx, mode, sums });
+            for (rows, seen) in row_blocks(shape.h, body.block()) {
+                let new = seen.start * y_row..seen.end * y_row;
+                let dy_new = &mut dy[new.clone()];
+                isa.run(NormGradient { norm: read.norm, y: &y[new.clone()], dz: &dz[new], dy: dy_new });
+                let x = match read.affine {
+                    None => raw,
+                    Some(affine) => {
+                        let new = seen.start * x_row..seen.end * x_row;
+                        isa.run(Apply { affine, x: &raw[new.clone()], z: &mut z[new] });
+                        &z[..shape.len()]
                     }
+                };
+                let to = match &mut dx {
+                    Some(_) if strided => Some((&mut inner[..shape.len()], Mode::Set)),
+                    Some((dx, mode)) => Some((&mut **dx, *mode)),
+                    None => None,
+                };
+                let first = i == 0 && rows.start == 0;
+                let image = ImageBackward { rows, x, w: read.w, packed: read.packed, dy, first };
+                let done = body.backward(isa, image, to, [&mut *dw0, &mut *dw1], work);
+                if let (Some(affine), Some((dx, _)), false, false) =
+                    (read.affine, &dx, strided, sums.is_empty())
+                {
+                    let done = done.start * x_row..done.end * x_row;
+                    isa.run(Sums { affine, x: &raw[done.clone()], dz: &dx[done], sums });
                 }
-                None => scatter(shape, inner, dx, mode),
+            }
+            if let (true, Some((dx, mode))) = (strided, dx) {
+                scatter(whole, &inner[..shape.len()], dx, mode);
+                if let (Some(affine), false) = (read.affine, sums.is_empty()) {
+                    isa.run(Sums { affine, x: &read.x[i * image_x..][..image_x], dz: dx, sums });
+                }
             }
         }
         body.finish(isa, [dw0, dw1], work);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn row_blocks_see_every_row_once_and_in_time() {
+        for h in 1..20 {
+            for block in 1..=h {
+                let (mut done, mut seen_to) = (0, 0);
+                for (rows, seen) in row_blocks(h, block) {
+                    assert_eq!((rows.start, seen.start), (done, seen_to), "{h} {block}");
+                    (done, seen_to) = (rows.end, seen.end);
+                    assert!(seen.end == h.min(rows.end + 1));
+                }
+                assert_eq!((done, seen_to), (h, h));
+            }
+        }
     }
 }

@@ -28,14 +28,13 @@ impl AffineKernels for f64 {
         _: &mut [Self],
     ) {
         let AffineGrad { mut dz, sums } = dx;
-        if dz.mode == Mode::Set {
-            sums.fill(0.0);
-        }
-        for i in 0..x.len() {
-            let d = if affine_at(&affine, x, i).1 { dy[i] } else { 0.0 };
-            put(&mut dz, i, d);
-            sums[i % shape.c] += d;
-            sums[shape.c + i % shape.c] += d * (x[i] - affine.mean[i % shape.c]);
+        dy.iter().enumerate().for_each(|(i, &dy)| put(&mut dz, i, dy));
+        let Some(sums) = sums else { return };
+        sums.fill(0.0);
+        for i in (0..x.len()).filter(|&i| affine_at(&affine, x, i).1) {
+            let k = i % shape.c;
+            sums[k] += dz.to[i];
+            sums[shape.c + k] += dz.to[i] * (x[i] - affine.mean[k]);
         }
     }
 }
@@ -77,7 +76,9 @@ impl NormConvKernels for f64 {
         let z = &read(isa, layer, x, affine);
         let own = |i: usize| {
             let k = i % conv.cout;
-            norm.scale[k] * dz[i] + norm.by_y[k] * y[i] + norm.constant[k]
+            let passed = !norm.relu || y[i] * norm.scale[k] + norm.shift[k] > 0.0;
+            let dz = if passed { dz[i] } else { 0.0 };
+            norm.scale[k] * dz + norm.by_y[k] * y[i] + norm.constant[k]
         };
         let dy: Vec<f64> = (0..y.len()).map(own).collect();
         let mut inner = vec![0.0; if dx.is_some() { x.len() } else { 0 }];

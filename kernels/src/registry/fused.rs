@@ -177,8 +177,8 @@ impl Entry for Backward {
     fn inputs(&self) -> Vec<(usize, Fill)> {
         let (y, cout) = (self.layer.conv.y().len(), self.layer.conv.cout);
         let mut all = operands(&self.layer);
-        // y, dz, then scale, by_y and constant.
-        all.extend([y, y, cout, cout, cout].map(|len| (len, Fill::Signed)));
+        // y, dz, then scale, shift, by_y and constant.
+        all.extend([y, y, cout, cout, cout, cout].map(|len| (len, Fill::Signed)));
         if self.mode == Mode::Add {
             all.extend(self.outputs().into_iter().map(|len| (len, Fill::Signed)));
         }
@@ -215,7 +215,7 @@ impl Entry for Backward {
     }
     fn call<T: Element>(&self, isa: Isa, i: &[&[T]], o: &mut [&mut [T]], scratch: &mut [T]) {
         if self.mode == Mode::Add {
-            o.iter_mut().zip(&i[11..]).for_each(|(o, start)| o.copy_from_slice(start));
+            o.iter_mut().zip(&i[12..]).for_each(|(o, start)| o.copy_from_slice(start));
         }
         let mode = self.mode;
         let mut outputs = o.iter_mut().map(|o| &mut **o);
@@ -223,7 +223,11 @@ impl Entry for Backward {
         let dw = [Grad { to: next(), mode }, Grad { to: next(), mode }];
         let dx = self.dx.then(|| {
             let (dz, sums) = (Grad { to: next(), mode }, next());
-            if self.layer.affine { InputGrad::Affine(AffineGrad { dz, sums }) } else { InputGrad::Plain(dz) }
+            if self.layer.affine {
+                InputGrad::Affine(AffineGrad { dz, sums: Some(sums) })
+            } else {
+                InputGrad::Plain(dz)
+            }
         });
         let args = NormConvBackward {
             x: i[0],
@@ -231,7 +235,7 @@ impl Entry for Backward {
             w: [i[4], i[5]],
             y: i[6],
             dz: i[7],
-            norm: NormGrad { scale: i[8], by_y: i[9], constant: i[10] },
+            norm: NormGrad { scale: i[8], shift: i[9], by_y: i[10], constant: i[11], relu: self.relu },
             dx,
             dw,
             scratch,
@@ -278,7 +282,7 @@ impl Entry for AffinePass {
             dz.copy_from_slice(i[5]);
             sums.copy_from_slice(i[6]);
         }
-        let dx = AffineGrad { dz: Grad { to: dz, mode: self.mode }, sums };
+        let dx = AffineGrad { dz: Grad { to: dz, mode: self.mode }, sums: Some(sums) };
         T::affine_backward(isa, self.shape, i[0], affine, i[4], dx, scratch);
     }
     fn flops(&self) -> f64 {
@@ -338,8 +342,8 @@ impl Entry for Residual {
             y,
             index: &index,
             dy: i[8],
-            dmain: AffineGrad { dz: Grad { to: dmain, mode }, sums: sums_main },
-            dshort: AffineGrad { dz: Grad { to: dshort, mode }, sums: sums_short },
+            dmain: AffineGrad { dz: Grad { to: dmain, mode }, sums: Some(sums_main) },
+            dshort: AffineGrad { dz: Grad { to: dshort, mode }, sums: Some(sums_short) },
             scratch,
         };
         T::residual_backward(isa, self.shape, args);

@@ -6,6 +6,7 @@ use crate::gemm::NR;
 use crate::gemm::tile::{Acc, zeros};
 use crate::simd::LANES;
 use crate::{Conv, Simd};
+use std::ops::Range;
 
 /// Elements of the sums: `[point][panel of 16 outputs][inputs, whole groups][16]`.
 pub(crate) const fn sums_len(conv: &Conv) -> usize {
@@ -15,13 +16,14 @@ pub(crate) const fn sums_len(conv: &Conv) -> usize {
 /// Sums of one point and one panel: for every input, two vectors.
 type Sums = [[[f32; LANES]; 2]];
 
-/// Adds what one image contributes to `sums`; with `first` overwrites them. `scratch` has as many elements as
+/// Adds what rows `rows` of the tiles of one image contribute to `sums`; with `first` overwrites them. `scratch` has as many elements as
 /// the forward pass wants.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn winograd_dw<S: Simd>(
     s: S,
     conv: &Conv,
+    rows: Range<usize>,
     x: &[f32],
     dy: &[f32],
     zero: &[f32],
@@ -33,13 +35,12 @@ pub(crate) fn winograd_dw<S: Simd>(
     let to = Map { c: conv.cout, ..from };
     let [inputs, gradients] = sides(from, to, scratch);
     let step = block_rows(from.w);
-    let rows = from.h.div_ceil(TILE);
     let tiles = from.tiles();
     let (strip, strip_dy) = (from.groups() * (tiles * TILE + SIDE - TILE), to.groups() * tiles * TILE);
     let (line, line_dy) = (from.groups() * tiles, to.groups() * tiles);
     let sums = sums.as_chunks_mut::<LANES>().0.as_chunks_mut::<2>().0;
-    for row in (0..rows).step_by(step) {
-        let block = row..rows.min(row + step);
+    for row in rows.clone().step_by(step) {
+        let block = row..rows.end.min(row + step);
         let strips = inputs.strips.chunks_exact_mut(strip).zip(gradients.strips.chunks_exact_mut(strip_dy));
         for (row, (strip, strip_dy)) in block.clone().zip(strips) {
             columns::<S, Input, SIDE>(s, from, row, x, zero, strip);
@@ -56,7 +57,7 @@ pub(crate) fn winograd_dw<S: Simd>(
             }
             let x = Tiles { groups: from.groups(), all: &inputs.tiles[..block.len() * line] };
             let dy = Tiles { groups: to.groups(), all: &gradients.tiles[..block.len() * line_dy] };
-            products(s, x, dy, sums, first && row == 0);
+            products(s, x, dy, sums, first && row == rows.start);
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::gemm::{for_chunks, worth_threads};
 use crate::reduce::{combine, parts};
 use crate::{Conv, ConvBackward, Isa, Kernel, Mode, Simd};
 use backward::{finish, sums_len, winograd_dw};
-use forward::{Transform, Weights, winograd_rows, work_len};
+use forward::{Transform, Weights, block_rows, winograd_rows, work_len};
 use std::ops::Range;
 use transform::TILE;
 
@@ -99,7 +99,7 @@ impl Kernel for Backward<'_> {
                 let dx = &mut dx[at..][..conv.x.image_len()];
                 winograd_rows(s, &conv.swapped(), 0..rows, dy, weights, dx, *mode, work);
             }
-            winograd_dw(s, &conv, x, dy, weights.zero, i == 0, sums, work);
+            winograd_dw(s, &conv, 0..rows, x, dy, weights.zero, i == 0, sums, work);
         }
         finish(s, &conv, sums, dw);
     }
@@ -245,10 +245,17 @@ impl WinogradImage {
         zero.fill(0.0);
     }
 
-    /// y (=|+=) the convolution.
+    /// Rows of pixels that are worked on together: whole tiles.
+    pub(crate) fn block(conv: &Conv) -> usize {
+        TILE * block_rows(conv.x.w)
+    }
+
+    /// Rows `rows` of y, whole tiles but for the last, (=|+=) the convolution.
+    #[allow(clippy::too_many_arguments, reason = "the operands of a convolution")]
     pub(crate) fn convolve(
         isa: Isa,
         conv: &Conv,
+        rows: Range<usize>,
         x: &[f32],
         packed: &[f32],
         y: &mut [f32],
@@ -256,16 +263,17 @@ impl WinogradImage {
         work: &mut [f32],
     ) {
         let (points, zero) = packed.split_at(Weights::len(conv.x.c, conv.cout));
-        let rows = 0..conv.x.h.div_ceil(TILE);
+        let rows = rows.start / TILE..rows.end.div_ceil(TILE);
         isa.run(Forward { conv: *conv, rows, x, weights: Weights { points, zero }, y, mode, work });
     }
 
-    /// Adds to `sums` (overwrites them with `first`) what the image gives to the weight gradient; `packed` are
+    /// Adds to `sums` (overwrites them with `first`) what rows `rows` of dy give to the weight gradient; `packed` are
     /// the weights of the way back.
     #[allow(clippy::too_many_arguments, reason = "the operands of a gradient")]
     pub(crate) fn sum(
         isa: Isa,
         conv: &Conv,
+        rows: Range<usize>,
         x: &[f32],
         packed: &[f32],
         dy: &[f32],
@@ -274,7 +282,8 @@ impl WinogradImage {
         work: &mut [f32],
     ) {
         let zero = &packed[Weights::len(conv.cout, conv.x.c)..];
-        isa.run(Sum { conv, x, dy, zero, first, sums, work });
+        let rows = rows.start / TILE..rows.end.div_ceil(TILE);
+        isa.run(Sum { conv, rows, x, dy, zero, first, sums, work });
     }
 
     /// Overwrites `dw` with the weight gradient that `sums` hold.
@@ -285,6 +294,7 @@ impl WinogradImage {
 
 struct Sum<'a> {
     conv: &'a Conv,
+    rows: Range<usize>,
     x: &'a [f32],
     dy: &'a [f32],
     zero: &'a [f32],
@@ -297,8 +307,8 @@ impl Kernel for Sum<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { conv, x, dy, zero, first, sums, work } = self;
-        winograd_dw(s, conv, x, dy, zero, first, sums, work);
+        let Self { conv, rows, x, dy, zero, first, sums, work } = self;
+        winograd_dw(s, conv, rows, x, dy, zero, first, sums, work);
     }
 }
 
