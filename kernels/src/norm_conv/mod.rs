@@ -50,7 +50,7 @@ impl NormConv {
     /// Whether this is faster than the convolution and the norms apart: not where the weights are so large that
     /// sixteen partial sums of their gradient (over 1 MB) cost more than the norms' passes over small maps.
     pub fn pays(&self) -> bool {
-        self.weights().iter().sum::<usize>() <= 132 * 132
+        self.weights().iter().sum::<usize>() <= 140 * 140
     }
 }
 
