@@ -24,6 +24,8 @@ pub trait Element:
     + PoolKernels
     + AttentionKernels
     + ElementwiseKernels
+    + FoldedKernels
+    + StemKernels
     + LinearKernels
     + LossKernels
     + AdamKernels

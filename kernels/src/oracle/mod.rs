@@ -7,11 +7,13 @@ mod conv7x7;
 mod dw_pw;
 mod dwconv;
 mod elementwise;
+mod folded;
 mod linear;
 mod loss;
 mod norm;
 mod pointwise;
 mod pool;
+mod stem;
 mod winograd;
 
 use crate::{Grad, Mode};

@@ -37,12 +37,12 @@ impl Layer {
     }
 }
 
-fn describe(conv: &Conv) -> String {
+pub(super) fn describe(conv: &Conv) -> String {
     let stride = if conv.stride == 2 { "s2" } else { "" };
     format!("{}->{}{stride}", conv.x, conv.cout)
 }
 
-fn signed(lens: impl IntoIterator<Item = usize>) -> Vec<(usize, Fill)> {
+pub(super) fn signed(lens: impl IntoIterator<Item = usize>) -> Vec<(usize, Fill)> {
     lens.into_iter().map(|n| (n, Fill::Signed)).collect()
 }
 
@@ -50,7 +50,7 @@ fn signed(lens: impl IntoIterator<Item = usize>) -> Vec<(usize, Fill)> {
 /// output of the algorithm when inputs, matrices and intermediate signs are all positive,
 /// max over i of sum over f of |A|_fi (sum over k of |G|_fk) (sum over j of |B|_jf), and for the gradient of the
 /// weights the same with the roles of A and G swapped. Checked in `winograd::tests`.
-const OUTPUT: f64 = 23.75;
+pub(super) const OUTPUT: f64 = 23.75;
 const WEIGHTS: f64 = 28.4;
 
 /// Bound of a Winograd convolution that sums `terms` products at each point, plus `start`, in units of eps: every
@@ -58,7 +58,7 @@ const WEIGHTS: f64 = 28.4;
 /// result has passed through at most 4 roundings of B, 8 of G and 6 of A, those of the constants included (in the
 /// gradient of the weights 4 of B, 4 of A^T and 10 of G^T), and one for each term, so that to first order the error
 /// is below amplification^2 * terms * (terms + 20) / 2. Barabasz et al. 2020 bound it by norms in the same way.
-fn winograd_norms(amplification: f64, terms: usize, start: f64) -> f64 {
+pub(super) fn winograd_norms(amplification: f64, terms: usize, start: f64) -> f64 {
     let terms = terms as f64;
     amplification * amplification * terms * (terms + 20.0 + start) / 2.0 + start
 }
@@ -201,7 +201,7 @@ impl Entry for Backward {
     }
 }
 
-fn conv([n, h, w, c]: [usize; 4], cout: usize, stride: usize) -> Conv {
+pub(super) fn conv([n, h, w, c]: [usize; 4], cout: usize, stride: usize) -> Conv {
     Conv { x: Shape::new(n, h, w, c), cout, stride }
 }
 

@@ -5,6 +5,7 @@
 
 mod dense;
 mod depthwise;
+mod folded;
 mod other;
 
 use crate::{Element, Isa};
@@ -149,6 +150,7 @@ pub enum Shapes {
 pub fn cases(shapes: Shapes) -> Vec<Box<dyn Case>> {
     let mut all = dense::cases(shapes);
     all.extend(depthwise::cases(shapes));
+    all.extend(folded::cases(shapes));
     all.extend(other::cases(shapes));
     all
 }
