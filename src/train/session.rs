@@ -6,6 +6,7 @@ use crate::archive::not_finite;
 use crate::checkpoint::{Checkpoint, State};
 use crate::error::{Error, Result};
 use crate::infer::Forward;
+use crate::output::errln;
 use crate::params::Params;
 use crate::weights::{Facts, Weights};
 use moue_datasets::{Faces, Normalisation, Split};
@@ -101,7 +102,7 @@ impl Resume {
         }
         folder.save_config(&state.config)?;
         for warning in &warnings {
-            eprintln!("moue: warning: {warning}");
+            errln!("moue: warning: {warning}");
             folder.log(&format!("warning: {warning}"))?;
         }
         let weights = checkpoint.weights.clone();
