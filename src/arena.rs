@@ -79,8 +79,12 @@ impl<T: Pod> Arena<T> {
         bytemuck::cast_slice_mut(&mut self.map[..self.bytes])
     }
 
+    pub(crate) fn whole(&self) -> &[T] {
+        bytemuck::cast_slice(&self.map[..self.bytes])
+    }
+
     pub(crate) fn get(&self, span: &Range<usize>) -> &[T] {
-        &bytemuck::cast_slice(&self.map[..self.bytes])[span.clone()]
+        &self.whole()[span.clone()]
     }
 
     /// Several spans at once, each to write to. Overlap is a bug of the planner and panics.

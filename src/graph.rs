@@ -186,8 +186,13 @@ impl Graph {
     /// A plan for a training step on `loss`, which must be one number.
     ///
     /// # Errors
-    /// The first mistake made while recording, a loss that is not one number, or no memory for the arena.
-    pub fn compile<T: Real>(self, loss: Var, isa: Isa) -> Result<Plan<T>> {
+    /// The first mistake made while recording, an operation of inference, which has no backward pass, a loss that is
+    /// not one number, or no memory for the arena.
+    pub fn compile<T: Real>(mut self, loss: Var, isa: Isa) -> Result<Plan<T>> {
+        let mut specs = self.nodes.iter().filter_map(|node| node.op.as_ref()).map(|op| op.spec());
+        if let Some(spec) = specs.find(|spec| spec.forward_only) {
+            self.fail(spec.name, "operations to train", "one of inference, without a backward pass");
+        }
         self.check()?;
         match self.shape(loss) {
             shape if shape.len() == 1 => Planner::new(&self, Some(loss)).plan(isa),

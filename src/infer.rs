@@ -1,77 +1,150 @@
 //! Using trained weights.
 
-use crate::error::Result;
+use crate::arena::Arena;
+use crate::error::{Error, Result};
 use crate::graph::{Graph, Phase};
-use crate::nn::{Model, Network};
+use crate::nn::{FoldedNetwork, Model};
 use crate::params::Params;
 use crate::plan::Plan;
 use crate::weights::Weights;
 use moue_datasets::{Faces, Loader, Normalisation, PIXELS};
 use moue_kernels::Isa;
+use rayon::prelude::*;
 use std::path::Path;
+use std::sync::Mutex;
 
-/// Faces in a batch of evaluation: more do not make it faster.
+/// Faces that are normalised and classified in one call.
 const BATCH: usize = 64;
 
-/// Forward passes of one model, with a plan for every batch size met so far.
+/// Most faces of one pass through the network on one thread: they share the weights while most of their activations
+/// stay in the second-level cache. Microseconds a face on one thread: 610 with 1, 601 with 2, 633 with 4.
+const CHUNK: usize = 2;
+
+/// Forward passes of one model, for batches of any size.
+///
+/// A single face is shared by the threads, layer by layer. Several are cut into chunks that go through the network
+/// side by side, each in an arena of its own. A face's logits are the same bits either way, on any number of threads.
 #[derive(Debug)]
 pub struct Forward {
+    engine: Engine,
+    pixels: Vec<f32>,
+    logits: Vec<f32>,
+}
+
+/// What threads share.
+#[derive(Debug)]
+struct Engine {
     model: Model,
     isa: Isa,
-    plans: Vec<(usize, Plan<f32>, Network)>,
+    /// Folded parameters, on cache lines and large pages.
+    weights: Arena<f32>,
+    /// Plans that no thread is using.
+    plans: Mutex<Vec<Sized>>,
+}
+
+/// A plan for batches of one size.
+#[derive(Debug)]
+struct Sized {
+    size: (usize, bool),
+    plan: Plan<f32>,
+    network: FoldedNetwork,
+}
+
+impl Engine {
+    /// A plan for `n` faces, which uses `threads` or stays on the one that runs it.
+    fn plan(&self, n: usize, threads: bool) -> Result<Sized> {
+        let mut graph = Graph::new(Phase::Eval);
+        let network = self.model.record_folded(&mut graph, n, threads);
+        Ok(Sized { size: (n, threads), plan: graph.compile_forward(self.isa)?, network })
+    }
+
+    /// Logits of some faces.
+    fn run(&self, pixels: &[f32], threads: bool, logits: &mut [f32]) -> Result<()> {
+        let size = (pixels.len() / PIXELS, threads);
+        let lock = || self.plans.lock().expect("nothing panics while it holds the lock");
+        let free = {
+            let mut plans = lock();
+            plans.iter().position(|sized| sized.size == size).map(|at| plans.swap_remove(at))
+        };
+        let mut sized = match free {
+            Some(sized) => sized,
+            None => self.plan(size.0, threads)?,
+        };
+        sized.plan.set(sized.network.input, pixels);
+        sized.plan.infer(self.weights.whole());
+        logits.copy_from_slice(sized.plan.value(sized.network.logits));
+        lock().push(sized);
+        Ok(())
+    }
 }
 
 impl Forward {
-    /// Without plans yet: each is made at its first use.
-    pub fn new(model: Model, isa: Isa) -> Self {
-        Self { model, isa, plans: Vec::new() }
+    /// With these parameters; their batch norms are folded into the convolutions.
+    ///
+    /// # Errors
+    /// Parameters of another model, a model that does not compile, or no memory.
+    pub fn new(model: Model, params: &Params<f32>, isa: Isa) -> Result<Self> {
+        let engine = Engine { model, isa, weights: prepare(&model, params, isa)?, plans: Mutex::default() };
+        Ok(Self { engine, pixels: Vec::new(), logits: Vec::new() })
+    }
+
+    /// Takes other parameters of the same model.
+    ///
+    /// # Errors
+    /// As [`Forward::new`].
+    pub fn load(&mut self, params: &Params<f32>) -> Result<()> {
+        self.engine.weights = prepare(&self.engine.model, params, self.engine.isa)?;
+        Ok(())
     }
 
     /// Logits `[n, classes]`, row-major, of `n` faces that `fill` writes as `[n, 48, 48, 1]`.
     ///
-    /// `params` are not changed: they are borrowed mutably because training plans share the signature.
-    ///
     /// # Errors
-    /// What `fill` fails with, or a model that does not compile.
-    pub fn logits(
-        &mut self,
-        params: &mut Params<f32>,
-        n: usize,
-        fill: impl FnOnce(&mut [f32]) -> Result<()>,
-    ) -> Result<&[f32]> {
-        let at = match self.plans.iter().position(|p| p.0 == n) {
-            Some(at) => at,
-            None => {
-                let mut graph = Graph::new(Phase::Eval);
-                let network = self.model.record(&mut graph, n);
-                self.plans.push((n, graph.compile_forward(self.isa)?, network));
-                self.plans.len() - 1
-            }
-        };
-        let (_, plan, network) = &mut self.plans[at];
-        fill(plan.input_mut(network.input))?;
-        plan.forward(params);
-        Ok(plan.value(network.logits))
+    /// What `fill` fails with, or no memory.
+    pub fn logits(&mut self, n: usize, fill: impl FnOnce(&mut [f32]) -> Result<()>) -> Result<&[f32]> {
+        let Self { engine, pixels, logits } = self;
+        let classes = engine.model.classes;
+        pixels.resize(n * PIXELS, 0.0);
+        logits.resize(n * classes, 0.0);
+        fill(pixels)?;
+        if n == 1 {
+            engine.run(pixels, true, logits)?;
+        } else {
+            // At least eight chunks, so that threads finish together; by the number of faces alone.
+            let chunk = n.div_ceil(8).clamp(1, CHUNK);
+            let chunks = pixels.par_chunks(chunk * PIXELS).zip(logits.par_chunks_mut(chunk * classes));
+            chunks.try_for_each(|(pixels, logits)| engine.run(pixels, false, logits))?;
+        }
+        Ok(logits)
     }
 
-    /// The class that `params` see in each face, in the order of `faces`.
+    /// Multiply-adds of one face, those of convolutions counted as of direct ones.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn macs(&self) -> Result<u64> {
+        Ok(self.engine.plan(1, false)?.plan.macs())
+    }
+
+    /// Bytes of the arenas so far.
+    pub fn arena_bytes(&self) -> usize {
+        let plans = self.engine.plans.lock().expect("nothing panics while it holds the lock");
+        plans.iter().map(|sized| sized.plan.arena_bytes()).sum()
+    }
+
+    /// The class of each face, in the order of `faces`.
     ///
     /// # Errors
     /// No faces, or inconsistent ones.
-    pub fn classify(
-        &mut self,
-        params: &mut Params<f32>,
-        faces: &Faces,
-        normalisation: Normalisation,
-    ) -> Result<Vec<usize>> {
+    pub fn classify(&mut self, faces: &Faces, normalisation: Normalisation) -> Result<Vec<usize>> {
         let loader = Loader::plain(faces, BATCH, normalisation)?;
         let epoch = loader.epoch(0);
         let (mut labels, mut images) = ([0; BATCH], [0; BATCH]);
-        let outputs = self.model.classes;
+        let outputs = self.engine.model.classes;
         let mut classes = Vec::with_capacity(faces.len());
         for batch in 0..loader.batches_per_epoch() {
             let n = BATCH.min(faces.len() - batch * BATCH);
-            let logits = self.logits(params, n, |pixels| {
+            let logits = self.logits(n, |pixels| {
                 loader.fill(&epoch, batch, pixels, &mut labels, &mut images)?;
                 Ok(())
             })?;
@@ -79,6 +152,15 @@ impl Forward {
         }
         Ok(classes)
     }
+}
+
+/// Folded parameters in an allocation of their own.
+fn prepare(model: &Model, params: &Params<f32>, isa: Isa) -> Result<Arena<f32>> {
+    let folded = model.fold(isa, params)?.values;
+    let bytes = size_of_val(&folded[..]);
+    let mut weights = Arena::new(folded.len()).map_err(|source| Error::Memory { bytes, source })?;
+    weights.all().copy_from_slice(&folded);
+    Ok(weights)
 }
 
 /// Index of the largest, the first among equals; 0 without any.
@@ -109,17 +191,20 @@ pub struct Classifier {
 
 impl Classifier {
     /// A classifier with these weights.
-    pub fn new(weights: Weights, isa: Isa) -> Self {
-        let forward = Forward::new(weights.model, isa);
-        Self { weights, forward }
+    ///
+    /// # Errors
+    /// As [`Forward::new`].
+    pub fn new(weights: Weights, isa: Isa) -> Result<Self> {
+        let forward = Forward::new(weights.model, &weights.params, isa)?;
+        Ok(Self { weights, forward })
     }
 
     /// A classifier with the weights in the file at `path`.
     ///
     /// # Errors
-    /// As [`Weights::load`].
+    /// As [`Weights::load`] and [`Forward::new`].
     pub fn load(path: &Path, isa: Isa) -> Result<Self> {
-        Ok(Self::new(Weights::load(path)?, isa))
+        Self::new(Weights::load(path)?, isa)
     }
 
     /// The weights.
@@ -141,7 +226,7 @@ impl Classifier {
         let (scale, classes) = (weights.model.logit_scale(), weights.model.classes);
         let mut probabilities = Vec::with_capacity(faces.len());
         for faces in faces.chunks(BATCH) {
-            let logits = forward.logits(&mut weights.params, faces.len(), |pixels| {
+            let logits = forward.logits(faces.len(), |pixels| {
                 for (face, pixels) in faces.iter().zip(pixels.chunks_exact_mut(PIXELS)) {
                     weights.normalisation.apply(&face[..], pixels);
                 }
@@ -157,7 +242,7 @@ impl Classifier {
     /// # Errors
     /// No faces, or inconsistent ones.
     pub fn classify(&mut self, faces: &Faces) -> Result<Vec<usize>> {
-        self.forward.classify(&mut self.weights.params, faces, self.weights.normalisation)
+        self.forward.classify(faces, self.weights.normalisation)
     }
 }
 
@@ -196,12 +281,12 @@ mod tests {
         let names = moue_datasets::classes::FER2013.map(str::to_owned).to_vec();
         let normalisation = Normalisation { mean: 0.5, std: 0.25 };
         let weights = Weights::new(model, names, normalisation, 1, Isa::fastest()).unwrap();
-        let mut classifier = Classifier::new(weights, Isa::fastest());
+        let mut classifier = Classifier::new(weights, Isa::fastest()).unwrap();
         let faces = synthetic::faces(0, Split::Test, 10).unwrap();
         let all: Vec<&[u8; PIXELS]> = (0..70).map(|i| faces.face(i).try_into().unwrap()).collect();
         let together = classifier.probabilities(&all).unwrap();
         let single = classifier.probabilities(&all[66..67]).unwrap();
-        assert!(together[66].iter().zip(&single[0]).all(|(a, b)| (a - b).abs() < 1e-5));
+        assert_eq!(together[66], single[0]);
         let labels = classifier.classify(&faces).unwrap();
         assert_eq!(labels, together.iter().map(|p| argmax(p)).collect::<Vec<_>>());
     }

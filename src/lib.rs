@@ -18,6 +18,7 @@ mod infer;
 pub mod nn;
 pub mod ops;
 mod optim;
+mod output;
 mod params;
 mod plan;
 mod planner;

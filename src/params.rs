@@ -135,6 +135,11 @@ impl<T: Real> Params<T> {
         self.specs.iter().zip(&self.spans).map(|(s, r)| (s, &self.grads[r.clone()]))
     }
 
+    /// The values of the parameter or buffer called `name`.
+    pub fn get(&self, name: &str) -> Option<&[T]> {
+        self.tensors().find(|(spec, _)| spec.name == name).map(|(_, values)| values)
+    }
+
     /// The values of the parameter or buffer called `name`, to write to.
     pub fn get_mut(&mut self, name: &str) -> Option<&mut [T]> {
         if let Some(i) = self.specs.iter().position(|s| s.name == name) {

@@ -148,9 +148,22 @@ impl<T: Real> Plan<T> {
 
     /// Computes every value; running buffers in `params` are updated in training.
     pub fn forward(&mut self, params: &mut Params<T>) {
+        self.run(&params.values, &mut params.buffers);
+    }
+
+    /// [`Plan::forward`] of a graph without running buffers; `values` are the parameters in their layout in
+    /// [`Params`]. Plans on several threads can share them.
+    ///
+    /// # Panics
+    /// If an operation has running buffers.
+    pub(crate) fn infer(&mut self, values: &[T]) {
+        self.run(values, &mut []);
+    }
+
+    fn run(&mut self, values: &[T], buffers: &mut [T]) {
         for i in 0..self.steps.len() {
             let begin = self.clock();
-            self.forward_step(i, params);
+            self.forward_step(i, values, buffers);
             if let Some(begin) = begin {
                 self.times[i].0 += begin.elapsed();
             }
@@ -173,7 +186,7 @@ impl<T: Real> Plan<T> {
     /// The first operation whose result is not finite: runs the forward pass again and looks after each one.
     pub fn first_not_finite(&mut self, params: &mut Params<T>) -> Option<String> {
         (0..self.steps.len()).find_map(|i| {
-            self.forward_step(i, params);
+            self.forward_step(i, &params.values, &mut params.buffers);
             let step = &self.steps[i];
             let finite = self.arena.get(&step.y).iter().all(|x| x.to_f64().is_finite());
             (!finite).then(|| format!("{} (operation {i}, {})", step.spec.name, step.spec.shape))
@@ -204,7 +217,7 @@ impl<T: Real> Plan<T> {
         (!self.times.is_empty()).then(Instant::now)
     }
 
-    fn forward_step(&mut self, i: usize, params: &mut Params<T>) {
+    fn forward_step(&mut self, i: usize, values: &[T], buffers: &mut [T]) {
         let step = &self.steps[i];
         let [x0, x1, y, aux, scratch] = self.arena.borrow([
             step.x[0].clone(),
@@ -213,12 +226,11 @@ impl<T: Real> Plan<T> {
             step.aux.clone(),
             step.forward_scratch.clone(),
         ]);
-        let values = &params.values;
         T::runner(&*step.op).forward(Forward {
             isa: self.isa,
             x: [x0, x1],
             w: step.w.each_ref().map(|w| &values[w.clone()]),
-            buffers: disjoint(&mut params.buffers, step.buffers.clone()),
+            buffers: disjoint(buffers, step.buffers.clone()),
             labels: step.labels.map_or(&[], |l| &self.labels[l]),
             y,
             aux,

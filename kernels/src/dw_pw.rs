@@ -2,9 +2,10 @@
 //! computed again in the backward pass (9 multiply-adds an element against cout of the pointwise).
 
 use crate::dwconv::{dw_rows_backward, dw_rows_forward};
+use crate::epilogue::Epilogue;
 use crate::gemm::outer::run_product;
 use crate::gemm::pack::{pack, pack_flipped, packed_len};
-use crate::gemm::{for_chunks, worth_threads};
+use crate::gemm::{MR, for_chunks, worth_threads};
 use crate::pointwise::{OWNED_WEIGHTS, pointwise_owned_dw, pointwise_rows};
 use crate::reduce::{combine, parts};
 use crate::{Conv, Grad, Isa, Kernel, Mode, Shape, Simd};
@@ -66,11 +67,11 @@ pub(crate) const fn strip_len(conv: &Conv) -> usize {
     strip_rows(conv) * conv.x.w * conv.x.c
 }
 
-/// Output rows `rows` of one image, strip by strip: `y_rows` is overwritten, `strip` holds [`strip_len`]
-/// elements of garbage, `packed` the pointwise weights.
+/// Output rows `rows` of one image, strip by strip: `y_rows` gets what `e` makes of the sums, `strip` holds
+/// [`strip_len`] elements of garbage, `packed` the pointwise weights.
 #[inline(always)]
 #[allow(clippy::too_many_arguments, reason = "the operands of two layers")]
-pub(crate) fn dw_pw_rows_forward<S: Simd>(
+pub(crate) fn dw_pw_rows_forward<S: Simd, E: Epilogue>(
     s: S,
     conv: &Conv,
     rows: Range<usize>,
@@ -79,6 +80,7 @@ pub(crate) fn dw_pw_rows_forward<S: Simd>(
     packed: &[f32],
     y_rows: &mut [f32],
     strip: &mut [f32],
+    e: E,
 ) {
     let (Shape { w, c, .. }, cout) = (conv.x, conv.cout);
     let step = strip_rows(conv);
@@ -86,7 +88,7 @@ pub(crate) fn dw_pw_rows_forward<S: Simd>(
         let strip_rows = first..rows.end.min(first + step);
         let z = &mut strip[..strip_rows.len() * w * c];
         dw_rows_forward(s, conv.x, strip_rows, x_image, wd, z);
-        pointwise_rows(s, [c, cout], z, packed, y, Mode::Set);
+        pointwise_rows(s, [c, cout], z, packed, y, e);
     }
 }
 
@@ -167,7 +169,7 @@ pub(crate) fn dw_pw_rows_backward<S: Simd>(
     dw_rows_backward(s, conv.x, complete, x, wd, dz, dx, dwd);
 }
 
-pub(crate) struct Forward<'a> {
+pub(crate) struct Forward<'a, E> {
     pub(crate) conv: &'a Conv,
     pub(crate) rows: Range<usize>,
     pub(crate) x: &'a [f32],
@@ -175,14 +177,15 @@ pub(crate) struct Forward<'a> {
     pub(crate) packed: &'a [f32],
     pub(crate) y: &'a mut [f32],
     pub(crate) strip: &'a mut [f32],
+    pub(crate) e: E,
 }
 
-impl Kernel for Forward<'_> {
+impl<E: Epilogue> Kernel for Forward<'_, E> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { conv, rows, x, wd, packed, y, strip } = self;
-        dw_pw_rows_forward(s, conv, rows, x, wd, packed, y, strip);
+        let Self { conv, rows, x, wd, packed, y, strip, e } = self;
+        dw_pw_rows_forward(s, conv, rows, x, wd, packed, y, strip, e);
     }
 }
 
@@ -201,9 +204,9 @@ impl Kernel for Backward<'_> {
     }
 }
 
-/// Output rows a task of the forward pass: an image, or less where the batch is small.
+/// Output rows a task of the forward pass: an image, or less where the batch is small, but three tiles.
 fn task_rows(conv: &Conv) -> usize {
-    let wanted = conv.x.h.div_ceil(8usize.div_ceil(conv.x.n));
+    let wanted = conv.x.h.div_ceil(8usize.div_ceil(conv.x.n)).max((3 * MR).div_ceil(conv.x.w));
     (wanted..conv.x.h).find(|rows| conv.x.h.is_multiple_of(*rows)).unwrap_or(conv.x.h)
 }
 
@@ -240,10 +243,50 @@ impl Cut {
     }
 }
 
+/// Whether the forward pass is worth several threads.
+fn forward_parallel(conv: &Conv) -> bool {
+    worth_threads(2 * conv.x.len() * (9 + conv.cout))
+}
+
+/// Elements of the strips of all tasks of [`dw_pw_packed`].
+pub(crate) fn dw_pw_strips_len(conv: &Conv, parallel: bool) -> usize {
+    let tasks = if parallel { conv.x.n * (conv.x.h / task_rows(conv)) } else { 1 };
+    tasks * strip_len(conv)
+}
+
+/// The forward pass with packed pointwise weights, cut into tasks; `strips` holds [`dw_pw_strips_len`] elements.
+#[allow(clippy::too_many_arguments, reason = "the operands of two layers")]
+pub(crate) fn dw_pw_packed<E: Epilogue>(
+    isa: Isa,
+    conv: &Conv,
+    x: &[f32],
+    [wd, packed]: [&[f32]; 2],
+    y: &mut [f32],
+    strips: &mut [f32],
+    parallel: bool,
+    e: E,
+) {
+    if !parallel {
+        // One strip for all, which stays in the first-level cache.
+        let images = x.chunks_exact(conv.x.image_len());
+        for (x, y) in images.zip(y.chunks_exact_mut(conv.y().image_len())) {
+            isa.run(Forward { conv, rows: 0..conv.x.h, x, wd, packed, y, strip: &mut *strips, e });
+        }
+        return;
+    }
+    let rows = task_rows(conv);
+    let blocks = conv.x.h / rows;
+    let buffers = [(y, rows * conv.x.w * conv.cout), (strips, strip_len(conv))];
+    for_chunks(0..conv.x.n * blocks, true, buffers, &|i, [y, strip]| {
+        let first = i % blocks * rows;
+        let x = &x[i / blocks * conv.x.image_len()..][..conv.x.image_len()];
+        isa.run(Forward { conv, rows: first..first + rows, x, wd, packed, y, strip, e });
+    });
+}
+
 impl DwPwKernels for f32 {
     fn dw_pw_forward_scratch(conv: &Conv) -> usize {
-        let tasks = conv.x.n * (conv.x.h / task_rows(conv));
-        packed_len(conv.x.c, conv.cout) + tasks * strip_len(conv)
+        packed_len(conv.x.c, conv.cout) + dw_pw_strips_len(conv, forward_parallel(conv))
     }
 
     fn dw_pw_backward_scratch(conv: &Conv) -> usize {
@@ -267,16 +310,7 @@ impl DwPwKernels for f32 {
         assert_eq!(y.len(), conv.y().len(), "dw_pw_forward: y");
         let (packed, strips) = scratch.split_at_mut(packed_len(c, cout));
         pack(c, cout, wp, packed);
-        let packed = &*packed;
-        let rows = task_rows(conv);
-        let blocks = conv.x.h / rows;
-        let parallel = worth_threads(2 * conv.x.len() * (9 + cout));
-        let buffers = [(y, rows * conv.x.w * cout), (strips, strip_len(conv))];
-        for_chunks(0..conv.x.n * blocks, parallel, buffers, &|i, [y, strip]| {
-            let first = i % blocks * rows;
-            let x = &x[i / blocks * conv.x.image_len()..][..conv.x.image_len()];
-            isa.run(Forward { conv, rows: first..first + rows, x, wd, packed, y, strip });
-        });
+        dw_pw_packed(isa, conv, x, [wd, packed], y, strips, forward_parallel(conv), Mode::Set);
     }
 
     fn dw_pw_backward(isa: Isa, conv: &Conv, args: DwPwBackward<'_, Self>) {

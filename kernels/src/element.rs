@@ -27,6 +27,8 @@ pub trait Element:
     + PoolKernels
     + AttentionKernels
     + ElementwiseKernels
+    + FoldedKernels
+    + StemKernels
     + LinearKernels
     + LossKernels
     + AdamKernels

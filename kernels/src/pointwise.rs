@@ -1,5 +1,6 @@
 //! 1x1 convolution with stride 1 or 2; also the matrix product of a linear layer.
 
+use crate::epilogue::Epilogue;
 use crate::gemm::outer::{Step, Walk, product, run_product};
 use crate::gemm::pack::{pack, pack_flipped, packed_len, panels};
 use crate::gemm::tile::{Columns, Rows, tile};
@@ -24,15 +25,15 @@ pub trait PointwiseKernels: Sized {
 /// tiles of a weight gradient still sum over enough pixels before they are added to memory.
 const BLOCK: usize = 96;
 
-/// `y[p, :]` (=|+=) `x[p, :]` * w for the consecutive pixels of `y`; w is packed.
+/// `y[p, :]` = e(`x[p, :]` * w) for the consecutive pixels of `y`; w is packed.
 #[inline(always)]
-pub(crate) fn pointwise_rows<S: Simd>(
+pub(crate) fn pointwise_rows<S: Simd, E: Epilogue>(
     s: S,
     [cin, cout]: [usize; 2],
     x: &[f32],
     packed: &[f32],
     y: &mut [f32],
-    mode: Mode,
+    e: E,
 ) {
     for (x, y) in x.chunks(BLOCK * cin).zip(y.chunks_mut(BLOCK * cout)) {
         let pixels = y.len() / cout;
@@ -40,7 +41,7 @@ pub(crate) fn pointwise_rows<S: Simd>(
             let columns = Columns::of_panel(i, cout);
             for p in (0..pixels).step_by(MR) {
                 let rows = Rows::even(MR.min(pixels - p), (p * cin, cin), (p * cout, cout));
-                tile(s, x, panel, &rows, y, columns, mode);
+                tile(s, x, panel, &rows, y, columns, e);
             }
         }
     }
@@ -83,13 +84,14 @@ impl InputPixels {
 
 /// Forward of output pixels `first..` (as many as `y` holds) with a stride; `x` is the whole input.
 #[inline(always)]
-pub(crate) fn pointwise_strided<S: Simd>(
+pub(crate) fn pointwise_strided<S: Simd, E: Epilogue>(
     s: S,
     conv: &Conv,
     first: usize,
     x: &[f32],
     packed: &[f32],
     y: &mut [f32],
+    e: E,
 ) {
     let (cin, cout) = (conv.x.c, conv.cout);
     let mut input = InputPixels::from(conv, first);
@@ -100,7 +102,7 @@ pub(crate) fn pointwise_strided<S: Simd>(
             rows.push(input.next(), p * cout);
         }
         for (i, panel) in panels(cin, packed).enumerate() {
-            tile(s, x, panel, &rows, y, Columns::of_panel(i, cout), Mode::Set);
+            tile(s, x, panel, &rows, y, Columns::of_panel(i, cout), e);
         }
     }
 }
@@ -183,25 +185,26 @@ pub(crate) fn pointwise_images_backward<S: Simd>(
     }
 }
 
-pub(crate) struct Forward<'a> {
+pub(crate) struct Forward<'a, E> {
     pub(crate) conv: &'a Conv,
     pub(crate) first: usize,
     pub(crate) x: &'a [f32],
     pub(crate) packed: &'a [f32],
     pub(crate) y: &'a mut [f32],
+    pub(crate) e: E,
 }
 
-impl Kernel for Forward<'_> {
+impl<E: Epilogue> Kernel for Forward<'_, E> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { conv, first, x, packed, y } = self;
+        let Self { conv, first, x, packed, y, e } = self;
         let (cin, cout) = (conv.x.c, conv.cout);
         if conv.stride == 1 {
             let x = &x[first * cin..][..y.len() / cout * cin];
-            pointwise_rows(s, [cin, cout], x, packed, y, Mode::Set);
+            pointwise_rows(s, [cin, cout], x, packed, y, e);
         } else {
-            pointwise_strided(s, conv, first, x, packed, y);
+            pointwise_strided(s, conv, first, x, packed, y, e);
         }
     }
 }
@@ -262,6 +265,24 @@ pub(crate) fn pointwise_owned_dw(
     });
 }
 
+/// The forward pass with packed weights, cut into tasks.
+pub(crate) fn pointwise_packed<E: Epilogue>(
+    isa: Isa,
+    conv: &Conv,
+    x: &[f32],
+    packed: &[f32],
+    y: &mut [f32],
+    parallel: bool,
+    e: E,
+) {
+    let (weights, cout, pixels) = (conv.x.c * conv.cout, conv.cout, conv.y().pixels());
+    // About 4 MFLOP a task (40 us): 2,048 pixels at 32 channels, 36 at 256.
+    let chunk = (4_000_000 / (2 * weights)).clamp(36, 2048) / MR * MR;
+    for_chunks(0..pixels.div_ceil(chunk), parallel, [(y, chunk * cout)], &|i, [y]| {
+        isa.run(Forward { conv, first: i * chunk, x, packed, y, e });
+    });
+}
+
 impl PointwiseKernels for f32 {
     fn pointwise_forward_scratch(conv: &Conv) -> usize {
         packed_len(conv.x.c, conv.cout)
@@ -287,13 +308,8 @@ impl PointwiseKernels for f32 {
         assert_eq!(y.len(), conv.y().len(), "pointwise_forward: y");
         let packed = &mut scratch[..packed_len(cin, cout)];
         pack(cin, cout, w, packed);
-        let packed = &*packed;
-        // About 4 MFLOP a task (40 us): 2,048 pixels at 32 channels, 36 at 256.
-        let chunk = (4_000_000 / (2 * cin * cout)).clamp(36, 2048) / MR * MR;
         let parallel = worth_threads(2 * pixels * cin * cout);
-        for_chunks(0..pixels.div_ceil(chunk), parallel, [(y, chunk * cout)], &|i, [y]| {
-            isa.run(Forward { conv, first: i * chunk, x, packed, y });
-        });
+        pointwise_packed(isa, conv, x, packed, y, parallel, Mode::Set);
     }
 
     fn pointwise_backward(isa: Isa, conv: &Conv, args: ConvBackward<'_, Self>) {

@@ -3,6 +3,7 @@
 use super::{Context, data};
 use crate::error::{Error, Result};
 use crate::files::write_atomically;
+use crate::output::outln;
 use crate::train::Augmentation;
 use image::ImageFormat;
 use moue_datasets::{Split, augmentation_sheet};
@@ -47,6 +48,6 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
     write_atomically(&args.out, png.get_ref())?;
     let (width, height) = sheet.dimensions();
     let json = serde_json::json!({ "path": args.out, "width": width, "height": height });
-    context.print(&json, || println!("{}: {width} x {height} pixels", args.out.display()));
+    context.print(&json, || outln!("{}: {width} x {height} pixels", args.out.display()));
     Ok(())
 }

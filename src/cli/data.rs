@@ -2,6 +2,7 @@
 
 use super::Context;
 use crate::error::Result;
+use crate::output::errln;
 use moue_datasets::{CacheStatus, Dataset, OpenOptions};
 use std::env;
 use std::path::PathBuf;
@@ -25,10 +26,10 @@ pub(super) fn open(data: &str, limit: Option<usize>, context: &Context) -> Resul
     if !context.quiet {
         if let Some(first) = dataset.skipped.first() {
             let (count, path, reason) = (dataset.skipped.len(), first.path.display(), &first.reason);
-            eprintln!("moue: warning: {count} left out of {data}, the first: {path}: {reason}");
+            errln!("moue: warning: {count} left out of {data}, the first: {path}: {reason}");
         }
         if let CacheStatus::Failed(reason) = &dataset.cache {
-            eprintln!("moue: warning: no copy for the next time: {reason}");
+            errln!("moue: warning: no copy for the next time: {reason}");
         }
     }
     Ok(dataset)

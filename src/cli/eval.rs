@@ -3,6 +3,7 @@
 use super::{Context, data};
 use crate::error::{Error, Result};
 use crate::infer::Classifier;
+use crate::output::{out, outln};
 use moue_datasets::{Dataset, Split};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -92,16 +93,16 @@ impl Evaluation {
     }
 
     fn print(&self) {
-        println!("{}: {:.2} % of {} images", self.split, 100.0 * self.accuracy, self.images);
+        outln!("{}: {:.2} % of {} images", self.split, 100.0 * self.accuracy, self.images);
         let width = self.classes.iter().map(|c| c.chars().count()).max().unwrap_or(0).max(7);
-        print!("\n{:width$}", "truth");
-        self.classes.iter().for_each(|class| print!(" {class:>width$}"));
-        println!(" {:>width$}", "recall");
+        out!("\n{:width$}", "truth");
+        self.classes.iter().for_each(|class| out!(" {class:>width$}"));
+        outln!(" {:>width$}", "recall");
         for ((class, row), recall) in self.classes.iter().zip(&self.confusion).zip(&self.per_class) {
-            print!("{class:width$}");
-            row.iter().for_each(|count| print!(" {count:>width$}"));
+            out!("{class:width$}");
+            row.iter().for_each(|count| out!(" {count:>width$}"));
             let recall = recall.map_or("-".to_owned(), |r| format!("{:.1} %", 100.0 * r));
-            println!(" {recall:>width$}");
+            outln!(" {recall:>width$}");
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::Context;
 use crate::error::{Error, Result};
 use crate::gradcheck::{Check, Options, Suite};
+use crate::output::outln;
 use serde::Serialize;
 
 /// Checks every gradient: analytic f64 ones against differences, f32 SIMD ones against the f64 ones.
@@ -45,7 +46,7 @@ impl Row {
     fn print(&self) {
         let Self { op, shape, max_rel_error, tolerance, ok } = self;
         let verdict = if *ok { "ok" } else { "FAILED" };
-        println!("{op:<32} {shape:<28} {max_rel_error:>10.2e} {tolerance:>10.2e}  {verdict}");
+        outln!("{op:<32} {shape:<28} {max_rel_error:>10.2e} {tolerance:>10.2e}  {verdict}");
     }
 }
 
@@ -58,7 +59,7 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
     }
     let options = Options { seed: args.seed, isa: context.isa, ..Options::default() };
     if !context.json {
-        println!("{:<32} {:<28} {:>10} {:>10}", "check", "shape", "error", "allowed");
+        outln!("{:<32} {:<28} {:>10} {:>10}", "check", "shape", "error", "allowed");
     }
     let mut checks = Vec::new();
     for result in suites.iter().flat_map(|suite| suite.run(&options, only)) {
@@ -73,7 +74,7 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
     }
     let failed = checks.iter().filter(|row| !row.ok).count();
     let output = Output { ok: failed == 0, checks };
-    context.print(&output, || println!("{} checks, {failed} failed", output.checks.len()));
+    context.print(&output, || outln!("{} checks, {failed} failed", output.checks.len()));
     match failed {
         0 => Ok(()),
         _ => Err(Error::Gradients { failed }),

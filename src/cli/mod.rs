@@ -10,6 +10,7 @@ mod profile;
 mod train;
 
 use crate::error::{Error, Result};
+use crate::output::{errln, outln};
 use clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
 use clap::{Parser, Subcommand};
 use moue_kernels::Isa;
@@ -61,7 +62,7 @@ impl Context {
     /// With `--json` prints `value` alone, else what `human` says.
     pub(crate) fn print<V: serde::Serialize>(&self, value: &V, human: impl FnOnce()) {
         if self.json {
-            println!("{}", serde_json::to_string(value).expect("plain data"));
+            outln!("{}", serde_json::to_string(value).expect("plain data"));
         } else {
             human();
         }
@@ -78,14 +79,14 @@ pub fn main() -> ExitCode {
             error.exit()
         }
         Err(error) => {
-            eprintln!("moue: {}", one_line(&error.to_string()));
+            errln!("moue: {}", one_line(&error.to_string()));
             return ExitCode::from(2);
         }
     };
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("moue: {error}");
+            errln!("moue: {error}");
             ExitCode::from(match error {
                 Error::Usage(_) => 2,
                 Error::Interrupted(_) => 130,

@@ -3,6 +3,7 @@
 use super::Context;
 use crate::error::{Error, Result};
 use crate::infer::{Classifier, argmax};
+use crate::output::{errln, outln};
 use moue_datasets::PIXELS;
 use moue_datasets::decode::{fit_face, is_image, read_grey};
 use rayon::prelude::*;
@@ -76,7 +77,7 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
     }
     for result in &results {
         if let Some(error) = &result.error {
-            eprintln!("moue: {}: {error}", result.path.display());
+            errln!("moue: {}: {error}", result.path.display());
         }
     }
     let all_failed = results.iter().all(|r| r.error.is_some());
@@ -157,7 +158,7 @@ impl Predictions {
                 ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
                 let ranked: Vec<_> =
                     ranked.iter().take(3).map(|(class, p)| format!("{class} {:.1} %", 100.0 * p)).collect();
-                println!("{}: {}", result.path.display(), ranked.join(", "));
+                outln!("{}: {}", result.path.display(), ranked.join(", "));
             }
         }
     }

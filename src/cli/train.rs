@@ -3,6 +3,7 @@
 use super::model::ModelArgs;
 use super::{Context, data, positive};
 use crate::error::{Error, Result};
+use crate::output::{errln, outln};
 use crate::train::{Augmentation, Config, Fold, Options, Report, Resume, RunFolder, Schedule, Session, Sets};
 use crate::{Graph, Phase};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -133,7 +134,7 @@ fn stop_signal() -> Arc<AtomicBool> {
         let registered = flag::register_conditional_shutdown(signal, 130, stop.clone())
             .and_then(|_| flag::register(signal, stop.clone()));
         if let Err(e) = registered {
-            eprintln!("moue: warning: signal {signal} will not save a checkpoint: {e}");
+            errln!("moue: warning: signal {signal} will not save a checkpoint: {e}");
         }
     }
     stop
@@ -144,7 +145,7 @@ fn print_plan(config: &Config, context: &Context) -> Result<()> {
     let network = config.model.record(&mut graph, config.batch);
     let plan = graph.compile::<f32>(network.loss, context.isa)?;
     let json = serde_json::json!({ "arena_bytes": plan.arena_bytes(), "macs": plan.macs() });
-    context.print(&json, || println!("{plan}"));
+    context.print(&json, || outln!("{plan}"));
     Ok(())
 }
 
@@ -153,7 +154,7 @@ fn print_report(report: &Report) {
         (Some(split), Some(accuracy)) => format!("{split} {:.2} %", 100.0 * accuracy),
         _ => "nothing to test on".to_owned(),
     };
-    println!(
+    outln!(
         "{} with {}: {test}, train {:.2} % after {} epochs; {:.0} images/s, {:.1} s",
         report.model,
         report.loss,
@@ -162,5 +163,5 @@ fn print_report(report: &Report) {
         report.images_per_second,
         report.seconds,
     );
-    println!("weights: {}", report.weights.display());
+    outln!("weights: {}", report.weights.display());
 }

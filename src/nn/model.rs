@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 pub const FEATURES: usize = 128;
 
 /// Channels of the input module and of the four residual blocks.
-const STEM: usize = 32;
-const WIDTHS: [usize; 4] = [32, 64, 128, 256];
+pub(super) const STEM: usize = 32;
+pub(super) const WIDTHS: [usize; 4] = [32, 64, 128, 256];
 
 /// Side of the faces that the network sees.
-const SIDE: usize = 48;
+pub(super) const SIDE: usize = 48;
 
 /// Where the CBAM sits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -122,27 +122,29 @@ impl Model {
         let h = g.normed(h);
         let embedding = output_module(g, h, FEATURES);
         let labels = g.labels(n);
-        let (logits, loss) = self.head(g, embedding, labels);
+        let logits = self.logits(g, embedding);
+        let loss = match self.loss {
+            Loss::Softmax => g.cross_entropy(logits, labels),
+            Loss::AmSoftmax { scale, margin } => g.margin_softmax(logits, labels, scale, margin),
+        };
         g.keep(logits);
         Network { input, labels, logits, embedding, loss }
     }
 
-    /// Logits and loss.
-    fn head(&self, g: &mut Graph, embedding: Var, labels: Labels) -> (Var, Var) {
+    /// The head: scores of the classes.
+    pub(super) fn logits(&self, g: &mut Graph, embedding: Var) -> Var {
         let init = Init::Uniform { fan_in: FEATURES };
         match self.loss {
             Loss::Softmax => {
                 let w = g.param("head.weight", &[FEATURES, self.classes], init);
                 let b = g.param("head.bias", &[self.classes], init);
-                let logits = g.linear(embedding, w, b);
-                (logits, g.cross_entropy(logits, labels))
+                g.linear(embedding, w, b)
             }
-            Loss::AmSoftmax { scale, margin } => {
+            Loss::AmSoftmax { .. } => {
                 let w = g.param("head.weight", &[self.classes, FEATURES], init);
                 let w = g.read(w);
                 let (e, w) = (g.l2_normalize(embedding), g.l2_normalize(w));
-                let cosines = g.matmul_nt(e, w);
-                (cosines, g.margin_softmax(cosines, labels, scale, margin))
+                g.matmul_nt(e, w)
             }
         }
     }

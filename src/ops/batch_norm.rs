@@ -7,7 +7,7 @@ use crate::nn::norm_params;
 use moue_kernels::{BatchNorm as Geometry, BatchNormBackward, Element, Shape};
 
 /// Added to the variance.
-pub(super) const EPS: f64 = 1e-5;
+pub(crate) const EPS: f64 = 1e-5;
 /// Weight of a batch's statistics in the running ones.
 const MOMENTUM: f64 = 0.1;
 

@@ -2,7 +2,8 @@
 //!
 //! To add one: a struct that holds the geometry, [`Operation::spec`] for the plan, [`Run`] for forward and
 //! backward in any [`Element`], a method on [`Graph`](crate::Graph) that checks the operands and pushes it, and a
-//! gradient check beside it (`crate::gradcheck::assert_gradients`).
+//! gradient check beside it (`crate::gradcheck::assert_gradients`). Operations of inference have no backward pass
+//! and say so ([`Spec::forward_only`]).
 
 mod add;
 mod add_relu;
@@ -13,6 +14,7 @@ mod conv3x3;
 mod conv7x7;
 mod dw_pw;
 mod dwconv;
+mod folded;
 mod global_avg;
 mod global_max;
 mod l2_normalize;
@@ -31,6 +33,7 @@ mod sigmoid;
 
 use crate::gradcheck::Suite;
 pub use crate::graph::Operands;
+pub(crate) use batch_norm::EPS as NORM_EPS;
 pub use batch_norm::NormParams;
 use moue_kernels::{ConvBackward, Element, Grad, Isa, Shape};
 pub use norm_conv::Operand;
@@ -90,12 +93,24 @@ pub struct Spec {
     pub index: usize,
     /// Multiply-adds of the forward pass; only those of convolutions and matrix products count.
     pub macs: u64,
+    /// For inference only: [`Graph::compile`](crate::Graph::compile) refuses it, so that backward is never called.
+    pub forward_only: bool,
 }
 
 impl Spec {
     /// An operation whose backward reads only the gradient; change what differs.
     pub fn new(name: &'static str, shape: Shape) -> Self {
-        Self { name, shape, reads_x: false, reads_y: false, extra: 0, aux: 0, index: 0, macs: 0 }
+        Self {
+            name,
+            shape,
+            reads_x: false,
+            reads_y: false,
+            extra: 0,
+            aux: 0,
+            index: 0,
+            macs: 0,
+            forward_only: false,
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What people see while a run works: lines and a progress bar on stderr.
 
 use super::{Progress, Tally};
+use crate::output::errln;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::time::{Duration, Instant};
 
@@ -30,7 +31,7 @@ impl Console {
     pub(super) fn say(&self, line: &str) {
         if self.quiet {
         } else if self.bar.is_hidden() {
-            eprintln!("{line}");
+            errln!("{line}");
         } else {
             self.bar.println(line);
         }

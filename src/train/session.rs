@@ -6,6 +6,7 @@ use crate::archive::not_finite;
 use crate::checkpoint::{Checkpoint, State};
 use crate::error::{Error, Result};
 use crate::infer::Forward;
+use crate::output::errln;
 use crate::params::Params;
 use crate::weights::{Facts, Weights};
 use moue_datasets::{Faces, Normalisation, Split};
@@ -101,7 +102,7 @@ impl Resume {
         }
         folder.save_config(&state.config)?;
         for warning in &warnings {
-            eprintln!("moue: warning: {warning}");
+            errln!("moue: warning: {warning}");
             folder.log(&format!("warning: {warning}"))?;
         }
         let weights = checkpoint.weights.clone();
@@ -170,7 +171,7 @@ impl<'a> Session<'a> {
         let steps = config.epochs * trainer.steps_per_epoch() as u64;
         Ok(Self {
             console: Console::new(options.quiet, steps, progress.step),
-            forward: Forward::new(config.model, options.isa),
+            forward: Forward::new(config.model, &trainer.weights().params, options.isa)?,
             state,
             sets,
             folder,
@@ -257,8 +258,8 @@ impl<'a> Session<'a> {
     /// Accuracy on the watched split.
     fn watch(&mut self) -> Result<Option<(Split, f64)>> {
         let Some((split, faces)) = self.sets.watched() else { return Ok(None) };
-        let weights = self.trainer.weights_mut();
-        let accuracy = accuracy(&mut self.forward, &mut weights.params, faces, weights.normalisation)?;
+        let weights = self.trainer.weights();
+        let accuracy = accuracy(&mut self.forward, &weights.params, faces, weights.normalisation)?;
         Ok(Some((*split, accuracy)))
     }
 
@@ -307,8 +308,8 @@ impl<'a> Session<'a> {
                 Some((*tested, best.accuracy))
             }
             (Some((split, faces)), ..) => {
-                let Weights { mut params, normalisation, .. } = Weights::load(&weights)?;
-                Some((*split, accuracy(&mut self.forward, &mut params, faces, normalisation)?))
+                let Weights { params, normalisation, .. } = Weights::load(&weights)?;
+                Some((*split, accuracy(&mut self.forward, &params, faces, normalisation)?))
             }
             (None, ..) => None,
         };
@@ -356,11 +357,12 @@ impl<'a> Session<'a> {
 /// Share of `faces` classified right, 0 to 1.
 fn accuracy(
     forward: &mut Forward,
-    params: &mut Params<f32>,
+    params: &Params<f32>,
     faces: &Faces,
     normalisation: Normalisation,
 ) -> Result<f64> {
-    let classes = forward.classify(params, faces, normalisation)?;
+    forward.load(params)?;
+    let classes = forward.classify(faces, normalisation)?;
     let right = classes.iter().zip(&faces.labels).filter(|(c, l)| **c == usize::from(**l)).count();
     Ok(right as f64 / faces.len() as f64)
 }

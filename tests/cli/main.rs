@@ -7,6 +7,7 @@ use harness::*;
 use moue::datasets::{Split, classes::FER2013};
 use serde_json::Value;
 use std::fs;
+use std::process::Stdio;
 use tempfile::TempDir;
 
 #[test]
@@ -192,4 +193,25 @@ fn folds_are_trained_and_tested() {
     let output = train(&folder.path().join("run"), &more);
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&report["model"], &report["test_split"]), (&"dnn".into(), &"test".into()));
+}
+
+/// A reader that has gone away ends a command as SIGPIPE would, without a word.
+#[test]
+fn closed_pipes_are_no_panic() {
+    for arguments in [
+        &["profile", "infer", "--reps", "1"][..],
+        &["profile", "infer", "--reps", "1", "--json"],
+        &["gradcheck", "--op", "add"],
+        &["train", "--plan"],
+    ] {
+        let mut child = moue(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{arguments:?}");
+        assert_eq!(output.status.code(), Some(141), "{arguments:?}");
+    }
+    // Nobody reads what is wrong either.
+    let mut child = moue(&["eval", "--weights", "missing"]).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stderr.take());
+    assert_eq!(child.wait().unwrap().code(), Some(1));
 }

@@ -1,8 +1,9 @@
 //! The convolution itself: forward, and with flipped weights the gradient of the input.
 
 use super::{Packed, first};
+use crate::epilogue::Epilogue;
 use crate::gemm::pack::{Panel, panels};
-use crate::gemm::tile::{Columns, Rows, accumulate, store_row, tile, zeros};
+use crate::gemm::tile::{Columns, Rows, accumulate, start, store_row, tile};
 use crate::gemm::{MR, NR};
 use crate::{Conv, Mode, Simd};
 use std::ops::Range;
@@ -11,42 +12,42 @@ use std::ops::Range;
 /// in every row: at 3x3 only 49 of 81 products are inside the map, at 6x6 256 of 324.
 pub(crate) const NARROW: usize = 6;
 
-/// Output rows `rows` of every image of `conv`: y, `[n, rows.len(), w, cout]`, is set or added. `x` holds whole
-/// images.
+/// Output rows `rows` of every image of `conv`: y, `[n, rows.len(), w, cout]`, gets what `e` makes of the sums. `x` holds
+/// whole images.
 #[inline(always)]
-pub(crate) fn conv3x3_rows<S: Simd>(
+pub(crate) fn conv3x3_rows<S: Simd, E: Epilogue>(
     s: S,
     conv: &Conv,
     rows: Range<usize>,
     x: &[f32],
     packed: Packed<'_>,
     y: &mut [f32],
-    mode: Mode,
+    e: E,
 ) {
     if conv.x.w <= NARROW {
-        narrow(s, conv, rows, x, packed, y, mode);
+        narrow(s, conv, rows, x, packed, y, e);
         return;
     }
     let images = x.chunks_exact(conv.x.image_len());
     for (x, y) in images.zip(y.chunks_exact_mut(rows.len() * conv.x.w * conv.cout)) {
         if conv.x.c == 1 {
-            first::image(s, conv, rows.clone(), x, packed.panels, y, mode);
+            first::image(s, conv, rows.clone(), x, packed.panels, y, e);
         } else {
-            wide(s, conv, rows.clone(), x, packed, y, mode);
+            wide(s, conv, rows.clone(), x, packed, y, e);
         }
     }
 }
 
 /// One image whose rows hold whole tiles.
 #[inline(always)]
-fn wide<S: Simd>(
+fn wide<S: Simd, E: Epilogue>(
     s: S,
     conv: &Conv,
     rows: Range<usize>,
     x: &[f32],
     packed: Packed<'_>,
     y: &mut [f32],
-    mode: Mode,
+    e: E,
 ) {
     let (w, cin, cout) = (conv.x.w, conv.x.c, conv.cout);
     for (p, panel) in panels(9 * cin, packed.panels).enumerate() {
@@ -54,7 +55,7 @@ fn wide<S: Simd>(
         for (h, y) in rows.clone().zip(y.chunks_exact_mut(w * cout)) {
             let source = Source { conv, h, x, zero: packed.zero };
             for (first, y) in (0..w).step_by(MR).zip(y.chunks_mut(MR * cout)) {
-                row_tile(s, source, first, panel, y, columns, mode);
+                row_tile(s, source, first, panel, y, columns, e);
             }
         }
     }
@@ -91,19 +92,19 @@ impl<'a> Source<'a> {
 /// outside the map are zeros. Both run the same loop: with one for each, the compiler kept an accumulator of the
 /// first in memory (65 instead of 110 GFLOP/s).
 #[inline(always)]
-fn row_tile<S: Simd>(
+fn row_tile<S: Simd, E: Epilogue>(
     s: S,
     source: Source<'_>,
     first: usize,
     panel: &Panel,
     y: &mut [f32],
     columns: Columns,
-    mode: Mode,
+    e: E,
 ) {
     let (w, cin, cout) = (source.conv.x.w, source.conv.x.c, source.conv.cout);
     let inner = first > 0 && first + MR < w;
     let (taps, len) = if inner { (1, 3 * cin) } else { (3, cin) };
-    let mut acc = zeros(s);
+    let mut acc = start(s, columns.first, e);
     for i in source.taps() {
         let row = source.row(i);
         for j in 0..taps {
@@ -118,28 +119,27 @@ fn row_tile<S: Simd>(
         }
     }
     for (acc, y) in acc.into_iter().zip(y.chunks_exact_mut(cout)) {
-        store_row(s, acc, &mut y[columns.first..columns.end], mode);
+        store_row(s, acc, &mut y[columns.first..columns.end], e);
     }
 }
 
 /// All images of a narrow map: tap by tap, six pixels inside the map at a time, across rows and images. The
 /// middle tap reaches every pixel and comes first; the others add to what it wrote.
 #[inline(always)]
-fn narrow<S: Simd>(
+fn narrow<S: Simd, E: Epilogue>(
     s: S,
     conv: &Conv,
     rows: Range<usize>,
     x: &[f32],
     packed: Packed<'_>,
     y: &mut [f32],
-    mode: Mode,
+    e: E,
 ) {
     let (cin, cout, height, width) = (conv.x.c, conv.cout, conv.x.h, conv.x.w);
     for (p, panel) in panels(9 * cin, packed.panels).enumerate() {
         let columns = Columns::of_panel(p, cout);
         for tap in [4, 0, 1, 2, 3, 5, 6, 7, 8] {
             let (i, j) = (tap / 3, tap % 3);
-            let mode = if tap == 4 { mode } else { Mode::Add };
             let top = rows.start.max(usize::from(i == 0));
             let bottom = rows.end.min(height - usize::from(i == 2));
             let (left, right) = (usize::from(j == 0), width - usize::from(j == 2));
@@ -151,7 +151,11 @@ fn narrow<S: Simd>(
                 let from = (image * height + h + i - 1) * width + w + j - 1;
                 let to = (image * rows.len() + h - rows.start) * width + w;
                 if group.push(from * cin, to * cout) || k == pixels {
-                    tile(s, x, panel, &group, y, columns, mode);
+                    if tap == 4 {
+                        tile(s, x, panel, &group, y, columns, e.open());
+                    } else {
+                        tile(s, x, panel, &group, y, columns, Mode::Add);
+                    }
                     group = Rows::default();
                 }
                 w += 1;
@@ -161,6 +165,13 @@ fn narrow<S: Simd>(
                         (image, h) = (image + 1, top);
                     }
                 }
+            }
+        }
+        if e.floor() > f32::NEG_INFINITY {
+            for y in y.chunks_exact_mut(cout) {
+                let y = &mut y[columns.first..columns.end];
+                // Not `max`, which would hide a NaN.
+                y.iter_mut().filter(|y| **y < e.floor()).for_each(|y| *y = e.floor());
             }
         }
     }

@@ -1,9 +1,10 @@
 //! Standard 3x3 convolution, stride 1, padding 1.
 
 mod backward;
-mod first;
+pub(crate) mod first;
 mod forward;
 
+use crate::epilogue::Epilogue;
 use crate::gemm::pack::{pack, pack_flipped, packed_len};
 use crate::gemm::{for_chunks, worth_threads};
 use crate::reduce::{combine, parts};
@@ -76,37 +77,44 @@ fn row_tasks(conv: &Conv) -> (usize, usize) {
     (1, (wanted..h).find(|rows| h.is_multiple_of(*rows)).unwrap_or(h))
 }
 
-/// A convolution cut into tasks: `y` set or added.
-fn convolve(isa: Isa, conv: &Conv, x: &[f32], packed: Packed<'_>, y: &mut [f32], mode: Mode) {
+/// A convolution cut into tasks.
+pub(crate) fn conv3x3_packed<E: Epilogue>(
+    isa: Isa,
+    conv: &Conv,
+    x: &[f32],
+    packed: Packed<'_>,
+    y: &mut [f32],
+    parallel: bool,
+    e: E,
+) {
     let (images, rows) = row_tasks(conv);
     let blocks = conv.x.h / rows;
     let tasks = conv.x.n.div_ceil(images) * blocks;
     let chunk = images * rows * conv.x.w * conv.cout;
-    let parallel = worth_threads(18 * conv.x.len() * conv.cout);
     for_chunks(0..tasks, parallel, [(y, chunk)], &|i, [y]| {
         let (image, first) = (i / blocks * images, i % blocks * rows);
         let n = images.min(conv.x.n - image);
         let conv = Conv { x: Shape { n, ..conv.x }, ..*conv };
         let x = &x[image * conv.x.image_len()..][..conv.x.len()];
-        isa.run(Rows { conv, rows: first..first + rows, x, packed, y, mode });
+        isa.run(Rows { conv, rows: first..first + rows, x, packed, y, e });
     });
 }
 
-pub(crate) struct Rows<'a> {
+pub(crate) struct Rows<'a, E> {
     pub(crate) conv: Conv,
     pub(crate) rows: Range<usize>,
     pub(crate) x: &'a [f32],
     pub(crate) packed: Packed<'a>,
     pub(crate) y: &'a mut [f32],
-    pub(crate) mode: Mode,
+    pub(crate) e: E,
 }
 
-impl Kernel for Rows<'_> {
+impl<E: Epilogue> Kernel for Rows<'_, E> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { conv, rows, x, packed, y, mode } = self;
-        conv3x3_rows(s, &conv, rows, x, packed, y, mode);
+        let Self { conv, rows, x, packed, y, e } = self;
+        conv3x3_rows(s, &conv, rows, x, packed, y, e);
     }
 }
 
@@ -214,7 +222,8 @@ impl Conv3x3Kernels for f32 {
         assert_eq!(w.len(), 9 * cin * cout, "conv3x3_forward: w");
         assert_eq!(y.len(), conv.y().len(), "conv3x3_forward: y");
         let packed = Packed::forward(cin, cout, w, &mut scratch[..Packed::len(cin, cout)]);
-        convolve(isa, conv, x, packed, y, Mode::Set);
+        let parallel = worth_threads(18 * conv.x.len() * cout);
+        conv3x3_packed(isa, conv, x, packed, y, parallel, Mode::Set);
     }
 
     fn conv3x3_backward(isa: Isa, conv: &Conv, args: ConvBackward<'_, Self>) {
@@ -260,7 +269,7 @@ impl Conv3x3Kernels for f32 {
             });
         } else {
             if let Some(dx) = dx {
-                convolve(isa, &conv.swapped(), dy, packed, dx.to, dx.mode);
+                conv3x3_packed(isa, &conv.swapped(), dy, packed, dx.to, parallel, dx.mode);
             }
             let chunk = w.len() / slices;
             for_chunks(0..parts * slices, parallel, [(&mut *sums, chunk)], &|i, [dw]| {

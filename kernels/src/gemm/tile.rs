@@ -1,7 +1,9 @@
 //! Six rows by sixteen columns in registers.
 
 use super::{MR, NR, pack::Panel};
-use crate::{Mode, Simd};
+use crate::Simd;
+use crate::epilogue::Epilogue;
+use crate::simd::LANES;
 
 /// Accumulators of `M` rows.
 pub(crate) type Acc<S, const M: usize> = [[<S as Simd>::V; 2]; M];
@@ -10,6 +12,12 @@ pub(crate) type Acc<S, const M: usize> = [[<S as Simd>::V; 2]; M];
 #[inline(always)]
 pub(crate) fn zeros<S: Simd, const M: usize>(s: S) -> Acc<S, M> {
     [[s.zero(); 2]; M]
+}
+
+/// What `M` rows of sums of 16 columns from `column` on start from.
+#[inline(always)]
+pub(crate) fn start<S: Simd, E: Epilogue, const M: usize>(s: S, column: usize, e: E) -> Acc<S, M> {
+    [[e.start(s, column), e.start(s, column + LANES)]; M]
 }
 
 /// Steps of k that are written out: a sixth of the loop's overhead is left.
@@ -53,24 +61,29 @@ pub(crate) fn accumulate<S: Simd, const M: usize>(
     acc
 }
 
-/// Writes or adds a row of accumulators to the start of `y`, or to all of it if it is shorter than a tile.
+/// Stores a row of accumulators at the start of `y`, or in all of it if it is shorter than a tile.
 #[inline(always)]
-pub(crate) fn store_row<S: Simd>(s: S, acc: [S::V; 2], y: &mut [f32], mode: Mode) {
+pub(crate) fn store_row<S: Simd, E: Epilogue>(s: S, acc: [S::V; 2], y: &mut [f32], e: E) {
     if let Some(y) = y.first_chunk_mut::<NR>() {
-        let [lo, hi] = y.as_chunks_mut::<8>().0 else { unreachable!() };
-        let [mut a, mut b] = acc;
-        if mode == Mode::Add {
-            a = s.add(s.load(lo), a);
-            b = s.add(s.load(hi), b);
-        }
+        let [lo, hi] = y.as_chunks_mut::<LANES>().0 else { unreachable!() };
+        let a = e.finish(s, acc[0], || s.load(lo));
+        let b = e.finish(s, acc[1], || s.load(hi));
         s.store(a, lo);
         s.store(b, hi);
     } else {
-        let (lo, hi) = (s.to_array(acc[0]), s.to_array(acc[1]));
-        for (y, a) in y.iter_mut().zip(lo.iter().chain(&hi)) {
-            *y = if mode == Mode::Add { *y + a } else { *a };
+        let (lo, hi) = y.split_at_mut(LANES.min(y.len()));
+        store_tail(s, acc[0], lo, e);
+        if !hi.is_empty() {
+            store_tail(s, acc[1], hi, e);
         }
     }
+}
+
+/// [`store_row`] of at most eight columns.
+#[inline(always)]
+fn store_tail<S: Simd, E: Epilogue>(s: S, v: S::V, y: &mut [f32], e: E) {
+    let v = e.finish(s, v, || s.load_tail(y));
+    s.store_tail(v, y);
 }
 
 /// Up to six rows: where each starts in A and in Y.
@@ -118,16 +131,16 @@ impl Columns {
     }
 }
 
-/// y[rows.y[r] + column] (=|+=) sum over k of a[rows.a[r] + k] * panel[k][column] for the `M` first rows.
+/// y[rows.y[r] + column] = e(sum over k of a[rows.a[r] + k] * panel[k][column]) for the `M` first rows.
 #[inline(always)]
-fn tile_of<S: Simd, const M: usize>(
+fn tile_of<S: Simd, E: Epilogue, const M: usize>(
     s: S,
     a: &[f32],
     panel: &Panel,
     rows: &Rows,
     y: &mut [f32],
     columns: Columns,
-    mode: Mode,
+    e: E,
 ) {
     let mut slices: [&[f32]; M] = [&[]; M];
     for (r, slice) in slices.iter_mut().enumerate() {
@@ -135,26 +148,27 @@ fn tile_of<S: Simd, const M: usize>(
         let at = if r < rows.count { rows.a[r] } else { rows.a[0] };
         *slice = &a[at..][..panel.len()];
     }
-    let acc = accumulate(s, zeros(s), slices, panel);
+    let acc = accumulate(s, start(s, columns.first, e), slices, panel);
     for r in 0..M.min(rows.count) {
-        store_row(s, acc[r], &mut y[rows.y[r] + columns.first..rows.y[r] + columns.end], mode);
+        let y = &mut y[rows.y[r] + columns.first..rows.y[r] + columns.end];
+        store_row(s, acc[r], y, e);
     }
 }
 
 /// [`tile_of`] for as many rows as there are.
 #[inline(always)]
-pub(crate) fn tile<S: Simd>(
+pub(crate) fn tile<S: Simd, E: Epilogue>(
     s: S,
     a: &[f32],
     panel: &Panel,
     rows: &Rows,
     y: &mut [f32],
     columns: Columns,
-    mode: Mode,
+    e: E,
 ) {
     if rows.count > 3 {
-        tile_of::<S, 6>(s, a, panel, rows, y, columns, mode);
+        tile_of::<S, E, 6>(s, a, panel, rows, y, columns, e);
     } else if rows.count > 0 {
-        tile_of::<S, 3>(s, a, panel, rows, y, columns, mode);
+        tile_of::<S, E, 3>(s, a, panel, rows, y, columns, e);
     }
 }

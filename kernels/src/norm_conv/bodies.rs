@@ -155,7 +155,7 @@ impl ImageConv for Direct {
         _: &mut [f32],
     ) {
         let conv = self.0;
-        isa.run(conv3x3::Rows { conv, rows, x, packed: Packed::of(&conv, packed), y, mode: Mode::Set });
+        isa.run(conv3x3::Rows { conv, rows, x, packed: Packed::of(&conv, packed), y, e: Mode::Set });
     }
     fn backward(
         &self,
@@ -205,7 +205,7 @@ impl ImageConv for DwPw {
         work: &mut [f32],
     ) {
         let packed = &packed[..packed_len(self.0.x.c, self.0.cout)];
-        isa.run(dw_pw::Forward { conv: &self.0, rows, x, wd, packed, y, strip: work });
+        isa.run(dw_pw::Forward { conv: &self.0, rows, x, wd, packed, y, strip: work, e: Mode::Set });
     }
     fn backward(
         &self,
@@ -260,7 +260,14 @@ impl ImageConv for Pointwise {
         _: &mut [f32],
     ) {
         let packed = &packed[..packed_len(self.0.x.c, self.0.cout)];
-        isa.run(pointwise::Forward { conv: &self.0, first: rows.start * self.0.x.w, x, packed, y });
+        isa.run(pointwise::Forward {
+            conv: &self.0,
+            first: rows.start * self.0.x.w,
+            x,
+            packed,
+            y,
+            e: Mode::Set,
+        });
     }
     fn backward(
         &self,

@@ -7,6 +7,7 @@ mod conv7x7;
 mod dw_pw;
 mod dwconv;
 mod elementwise;
+mod folded;
 mod linear;
 mod loss;
 mod norm;
@@ -14,6 +15,7 @@ mod norm_conv;
 mod pointwise;
 mod pool;
 mod residual;
+mod stem;
 mod winograd;
 
 use crate::{Grad, Mode};

@@ -42,7 +42,7 @@ pub(super) fn describe(conv: &Conv) -> String {
     format!("{}->{}{stride}", conv.x, conv.cout)
 }
 
-fn signed(lens: impl IntoIterator<Item = usize>) -> Vec<(usize, Fill)> {
+pub(super) fn signed(lens: impl IntoIterator<Item = usize>) -> Vec<(usize, Fill)> {
     lens.into_iter().map(|n| (n, Fill::Signed)).collect()
 }
 
@@ -201,7 +201,7 @@ impl Entry for Backward {
     }
 }
 
-fn conv([n, h, w, c]: [usize; 4], cout: usize, stride: usize) -> Conv {
+pub(super) fn conv([n, h, w, c]: [usize; 4], cout: usize, stride: usize) -> Conv {
     Conv { x: Shape::new(n, h, w, c), cout, stride }
 }
 

@@ -5,6 +5,7 @@
 
 mod dense;
 mod depthwise;
+mod folded;
 mod fused;
 mod other;
 
@@ -151,6 +152,7 @@ pub fn cases(shapes: Shapes) -> Vec<Box<dyn Case>> {
     let mut all = dense::cases(shapes);
     all.extend(depthwise::cases(shapes));
     all.extend(fused::cases(shapes));
+    all.extend(folded::cases(shapes));
     all.extend(other::cases(shapes));
     all
 }

@@ -3,11 +3,12 @@
 use super::transform::{
     GROUP, Input, Map, POINTS, SIDE, SIX, Six, TILE, columns, columns_back, lines, lines_back, weights,
 };
+use crate::epilogue::Epilogue;
 use crate::gemm::pack::Panel;
 use crate::gemm::tile::{accumulate, zeros};
 use crate::gemm::{MR, NR};
 use crate::simd::LANES;
-use crate::{Conv, Kernel, Mode, Simd};
+use crate::{Conv, Kernel, Simd};
 use std::ops::Range;
 
 /// Tiles wanted in a block. With 32 channels their inputs and products at six points are 36 KB; 6, 12 and 48 differ
@@ -110,22 +111,22 @@ pub(crate) fn sides(a: Map, b: Map, work: &mut [f32]) -> [Side<'_>; 2] {
     [first, Side { strips, tiles: &mut tiles[..block * b.groups()] }]
 }
 
-/// Rows `rows` of the tiles of one image: `y`, the rows of pixels under them, is set or added. `x` is the whole
-/// image; `scratch` has [`work_len`] elements.
+/// Rows `rows` of the tiles of one image: `y`, the rows of pixels under them, gets what `e` makes of the
+/// sums. `x` is the whole image; `scratch` has [`work_len`] elements.
 ///
 /// A block of tiles at a time: all columns vertically, then for each of the six rows of points everything that is
 /// left between those columns and the columns of y, so that no more than six of the 36 points are in the
 /// first-level cache at a time. What neighbouring tiles share is transformed once (20 instead of 24 lines).
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
-pub(crate) fn winograd_rows<S: Simd>(
+pub(crate) fn winograd_rows<S: Simd, E: Epilogue>(
     s: S,
     conv: &Conv,
     rows: Range<usize>,
     x: &[f32],
     weights: Weights<'_>,
     y: &mut [f32],
-    mode: Mode,
+    e: E,
     scratch: &mut [f32],
 ) {
     let from = Map { h: conv.x.h, w: conv.x.w, c: conv.x.c };
@@ -163,7 +164,7 @@ pub(crate) fn winograd_rows<S: Simd>(
             }
         }
         for (row, strip) in block.zip(products.strips.chunks_exact(strip_back)) {
-            columns_back(s, to, row, strip, &mut y[(row - rows.start) * pixels..], mode);
+            columns_back(s, to, row, strip, &mut y[(row - rows.start) * pixels..], e);
         }
     }
 }

@@ -7,13 +7,15 @@ mod forward;
 mod tests;
 mod transform;
 
+use crate::epilogue::Epilogue;
 use crate::gemm::{for_chunks, worth_threads};
 use crate::reduce::{combine, parts};
 use crate::{Conv, ConvBackward, Isa, Kernel, Mode, Simd};
 use backward::{finish, sums_len, winograd_dw};
-use forward::{Transform, Weights, block_rows, winograd_rows, work_len};
+use forward::Transform;
+pub(crate) use forward::{Weights, block_rows, winograd_rows, work_len};
 use std::ops::Range;
-use transform::TILE;
+pub(crate) use transform::TILE;
 
 /// The same results as [`crate::Conv3x3Kernels`], to rounding.
 pub trait WinogradKernels: Sized {
@@ -45,20 +47,23 @@ struct Cut {
     images: usize,
     rows: usize,
     tasks: usize,
-    parallel: bool,
 }
 
-fn cut(conv: &Conv) -> Cut {
+/// Whether the forward pass is worth several threads.
+fn parallel(conv: &Conv) -> bool {
+    worth_threads(18 * conv.x.len() * conv.cout)
+}
+
+fn cut(conv: &Conv, parallel: bool) -> Cut {
     let (n, h) = (conv.x.n, conv.x.h);
-    let parallel = worth_threads(18 * conv.x.len() * conv.cout);
     if n >= 8 || !parallel {
         let images = if parallel { n.div_ceil(parts(n)) } else { n };
-        return Cut { images, rows: h, tasks: n.div_ceil(images), parallel };
+        return Cut { images, rows: h, tasks: n.div_ceil(images) };
     }
     // Few images: blocks of their rows, whole tiles and as many in each.
     let wanted = h.div_ceil(8usize.div_ceil(n)).next_multiple_of(TILE);
     let rows = (wanted..h).step_by(TILE).find(|rows| h.is_multiple_of(*rows)).unwrap_or(h);
-    Cut { images: 1, rows, tasks: n * (h / rows), parallel }
+    Cut { images: 1, rows, tasks: n * (h / rows) }
 }
 
 /// How the backward pass is cut: images of a part, each part with its own sums of the weight gradient.
@@ -106,47 +111,84 @@ impl Kernel for Backward<'_> {
 }
 
 /// The convolution of some images, or of some rows of one.
-struct Forward<'a> {
+struct Forward<'a, E> {
     conv: Conv,
     rows: Range<usize>,
     x: &'a [f32],
     weights: Weights<'a>,
     y: &'a mut [f32],
-    mode: Mode,
     work: &'a mut [f32],
+    e: E,
 }
 
-impl Kernel for Forward<'_> {
+impl<E: Epilogue> Kernel for Forward<'_, E> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { conv, rows, x, weights, y, mode, work } = self;
+        let Self { conv, rows, x, weights, y, work, e } = self;
         let pixels = (rows.end * TILE).min(conv.x.h) - rows.start * TILE;
         let images = x.chunks_exact(conv.x.image_len());
         for (x, y) in images.zip(y.chunks_exact_mut(pixels * conv.x.w * conv.cout)) {
-            winograd_rows(s, &conv, rows.clone(), x, weights, y, mode, work);
+            winograd_rows(s, &conv, rows.clone(), x, weights, y, e, work);
         }
     }
 }
 
 /// A row of zeros as long as one of x or y.
-fn zero_len(conv: &Conv) -> usize {
-    (conv.x.w * conv.x.c.max(conv.cout)).next_multiple_of(ALIGN)
+pub(crate) const fn zero_len(conv: &Conv) -> usize {
+    let c = if conv.x.c > conv.cout { conv.x.c } else { conv.cout };
+    (conv.x.w * c).next_multiple_of(ALIGN)
 }
 
 /// Elements of a cache line.
-const ALIGN: usize = 16;
+pub(crate) const ALIGN: usize = 16;
 
 /// The scratch from the first cache line on. Large allocations start 16 bytes into one, where half of all vectors
 /// would straddle two.
-fn aligned(scratch: &mut [f32]) -> &mut [f32] {
+pub(crate) fn aligned(scratch: &mut [f32]) -> &mut [f32] {
     let skip = scratch.as_ptr().align_offset(ALIGN * size_of::<f32>());
     &mut scratch[skip.min(ALIGN)..]
 }
 
+/// Scratch elements of [`winograd_transformed`].
+pub(crate) fn winograd_work_len(conv: &Conv, parallel: bool) -> usize {
+    ALIGN + cut(conv, parallel).tasks * work_len(conv)
+}
+
+/// Transforms the weights `w`, `[3, 3, cin, cout]`, of a forward pass.
+pub(crate) fn winograd_weights(isa: Isa, conv: &Conv, w: &[f32], points: &mut [f32]) {
+    isa.run(Transform { w, inputs: conv.x.c, outputs: conv.cout, flipped: false, to: points });
+}
+
+/// The forward pass with transformed weights, cut into tasks; `work` holds [`winograd_work_len`] elements.
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn winograd_transformed<E: Epilogue>(
+    isa: Isa,
+    conv: &Conv,
+    x: &[f32],
+    weights: Weights<'_>,
+    y: &mut [f32],
+    work: &mut [f32],
+    parallel: bool,
+    e: E,
+) {
+    let Cut { images, rows, tasks } = cut(conv, parallel);
+    let blocks = conv.x.h / rows;
+    let chunk = images * rows * conv.x.w * conv.cout;
+    let work = &mut aligned(work)[..tasks * work_len(conv)];
+    for_chunks(0..tasks, parallel, [(y, chunk), (work, work_len(conv))], &|i, [y, work]| {
+        let (image, block) = (i / blocks * images, i % blocks);
+        let n = images.min(conv.x.n - image);
+        let x = &x[image * conv.x.image_len()..][..n * conv.x.image_len()];
+        let first = block * rows;
+        let rows = first / TILE..(first + rows).div_ceil(TILE);
+        isa.run(Forward { conv: *conv, rows, x, weights, y, work, e });
+    });
+}
+
 impl WinogradKernels for f32 {
     fn winograd_forward_scratch(conv: &Conv) -> usize {
-        ALIGN + Weights::len(conv.x.c, conv.cout) + zero_len(conv) + cut(conv).tasks * work_len(conv)
+        ALIGN + Weights::len(conv.x.c, conv.cout) + zero_len(conv) + winograd_work_len(conv, parallel(conv))
     }
 
     fn winograd_backward_scratch(conv: &Conv) -> usize {
@@ -162,21 +204,9 @@ impl WinogradKernels for f32 {
         assert_eq!(y.len(), conv.y().len(), "winograd_forward: y");
         let (points, scratch) = aligned(scratch).split_at_mut(Weights::len(cin, cout));
         let (zero, work) = scratch.split_at_mut(zero_len(conv));
-        isa.run(Transform { w, inputs: cin, outputs: cout, flipped: false, to: points });
+        winograd_weights(isa, conv, w, points);
         zero.fill(0.0);
-        let weights = Weights { points, zero };
-        let Cut { images, rows, tasks, parallel } = cut(conv);
-        let blocks = conv.x.h / rows;
-        let chunk = images * rows * conv.x.w * cout;
-        let work = &mut work[..tasks * work_len(conv)];
-        for_chunks(0..tasks, parallel, [(y, chunk), (work, work_len(conv))], &|i, [y, work]| {
-            let (image, block) = (i / blocks * images, i % blocks);
-            let n = images.min(conv.x.n - image);
-            let x = &x[image * conv.x.image_len()..][..n * conv.x.image_len()];
-            let first = block * rows;
-            let rows = first / TILE..(first + rows).div_ceil(TILE);
-            isa.run(Forward { conv: *conv, rows, x, weights, y, mode: Mode::Set, work });
-        });
+        winograd_transformed(isa, conv, x, Weights { points, zero }, y, work, parallel(conv), Mode::Set);
     }
 
     fn winograd_backward(isa: Isa, conv: &Conv, args: ConvBackward<'_, Self>) {
@@ -264,7 +294,7 @@ impl WinogradImage {
     ) {
         let (points, zero) = packed.split_at(Weights::len(conv.x.c, conv.cout));
         let rows = rows.start / TILE..rows.end.div_ceil(TILE);
-        isa.run(Forward { conv: *conv, rows, x, weights: Weights { points, zero }, y, mode, work });
+        isa.run(Forward { conv: *conv, rows, x, weights: Weights { points, zero }, y, work, e: mode });
     }
 
     /// Adds to `sums` (overwrites them with `first`) what rows `rows` of dy give to the weight gradient; `packed` are

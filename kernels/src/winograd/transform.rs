@@ -19,9 +19,10 @@
 //! The gradient of the weights is the same sum read the other way, F(3x3, 4x4):
 //! dw = G^T (sum over tiles of (B^T x B) . (A dy A^T)) G.
 
+use crate::Simd;
+use crate::epilogue::Epilogue;
 use crate::gemm::NR;
 use crate::simd::LANES;
-use crate::{Mode, Simd};
 
 /// Outputs of a tile in each dimension.
 pub(crate) const TILE: usize = 4;
@@ -281,7 +282,14 @@ pub(crate) fn lines_back<Z: Simd>(s: Z, map: Map, i: usize, tiles: &[Six], strip
 
 /// From a strip to the pixels under row `row` of the tiles: `y` holds whole rows of pixels, from there on.
 #[inline(always)]
-pub(crate) fn columns_back<Z: Simd>(s: Z, map: Map, row: usize, strip: &[Six], y: &mut [f32], mode: Mode) {
+pub(crate) fn columns_back<Z: Simd, E: Epilogue>(
+    s: Z,
+    map: Map,
+    row: usize,
+    strip: &[Six],
+    y: &mut [f32],
+    e: E,
+) {
     let Map { h, w, c } = map;
     let rows = TILE.min(h - row * TILE);
     let y = &mut y[..rows * w * c];
@@ -296,20 +304,21 @@ pub(crate) fn columns_back<Z: Simd>(s: Z, map: Map, row: usize, strip: &[Six], y
             let v = output_line(s, d);
             let lanes = p * c + block * LANES..p * c + c.min((block + 1) * LANES);
             for (v, y) in v.into_iter().zip(y.chunks_exact_mut(w * c)) {
-                put(s, v, &mut y[lanes.clone()], mode);
+                put(s, v, &mut y[lanes.clone()], block * LANES, e);
             }
         }
     }
 }
 
-/// Writes or adds a vector, or the start of one.
+/// Stores a vector of columns from `column` on, or the start of one.
 #[inline(always)]
-fn put<Z: Simd>(s: Z, v: Z::V, y: &mut [f32], mode: Mode) {
+fn put<Z: Simd, E: Epilogue>(s: Z, v: Z::V, y: &mut [f32], column: usize, e: E) {
+    let v = e.shift(s, column, v);
     if let Some(y) = y.first_chunk_mut() {
-        let v = if mode == Mode::Add { s.add(s.load(y), v) } else { v };
+        let v = e.finish(s, v, || s.load(y));
         s.store(v, y);
     } else {
-        let v = if mode == Mode::Add { s.add(s.load_tail(y), v) } else { v };
+        let v = e.finish(s, v, || s.load_tail(y));
         s.store_tail(v, y);
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::cli::Context;
 use crate::error::Result;
+use crate::output::outln;
 use crate::profile::{Comparison, Layer, Pass, compare, peak_gflops};
 use serde::Serialize;
 
@@ -63,7 +64,7 @@ impl Row {
     fn print(&self) {
         let layer = format!("{}->{} @ {}", self.cin, self.cout, self.hw);
         let pass = if self.pass == Pass::Forward { "forward" } else { "backward" };
-        println!(
+        outln!(
             "{layer:<14} {pass:<8} {:>9.3} {:>8.1} {:>9.3} {:>8.1} {:>7.2} {:>7.2} {:>8.2}",
             self.std_ms,
             self.std_gflops,
@@ -80,10 +81,18 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
     let peak = peak_gflops(context.isa);
     let threads = rayon::current_num_threads();
     if !context.json {
-        println!("{} on {threads} threads, peak {peak:.0} GFLOP/s, batch {}", context.isa.name(), args.batch);
-        println!(
+        outln!("{} on {threads} threads, peak {peak:.0} GFLOP/s, batch {}", context.isa.name(), args.batch);
+        outln!(
             "{:<14} {:<8} {:>9} {:>8} {:>9} {:>8} {:>7} {:>7} {:>8}",
-            "layer", "pass", "std ms", "GFLOP/s", "ds ms", "GFLOP/s", "ratio", "theory", "reached"
+            "layer",
+            "pass",
+            "std ms",
+            "GFLOP/s",
+            "ds ms",
+            "GFLOP/s",
+            "ratio",
+            "theory",
+            "reached"
         );
     }
     let mut rows = Vec::new();
@@ -112,9 +121,7 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
     };
     context.print(&output, || {
         let all = output.geomean_ratio_over_theory;
-        println!(
-            "reached of theory, geometric mean: {all:.3} (forward {forward:.3}, backward {backward:.3})"
-        );
+        outln!("reached of theory, geometric mean: {all:.3} (forward {forward:.3}, backward {backward:.3})");
     });
     Ok(())
 }

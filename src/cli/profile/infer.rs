@@ -3,6 +3,7 @@
 use super::{CLASSES, gflops};
 use crate::cli::{Context, model::ModelArgs};
 use crate::error::Result;
+use crate::output::outln;
 use crate::profile::infer;
 use serde::Serialize;
 
@@ -41,7 +42,7 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
         arena_bytes: result.arena_bytes,
     };
     context.print(&output, || {
-        println!(
+        outln!(
             "{} on {} threads, batch {}: {:.1} us an image, {:.1} GFLOP/s, arena {:.2} MB",
             output.isa,
             output.threads,

@@ -3,6 +3,7 @@
 use super::{CLASSES, gflops};
 use crate::cli::{Context, model::ModelArgs};
 use crate::error::Result;
+use crate::output::outln;
 use crate::profile::{OpProfile, copy_bandwidth, peak_gflops, profile_step};
 use serde::Serialize;
 
@@ -82,17 +83,21 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
 
 fn print(output: &Output) {
     let total: f64 = output.ops.iter().map(|op| op.forward_ms + op.backward_ms).sum();
-    println!("{:<16} {:<32} {:>9} {:>9} {:>8} {:>6}", "op", "shape", "fwd ms", "bwd ms", "GFLOP/s", "share");
+    outln!("{:<16} {:<32} {:>9} {:>9} {:>8} {:>6}", "op", "shape", "fwd ms", "bwd ms", "GFLOP/s", "share");
     for Row { op, shape, forward_ms, backward_ms, gflops } in &output.ops {
         let share = 100.0 * (forward_ms + backward_ms) / total;
         let rate = if *gflops > 0.0 { format!("{gflops:.1}") } else { String::new() };
-        println!("{op:<16} {shape:<32} {forward_ms:>9.3} {backward_ms:>9.3} {rate:>8} {share:>5.1}%");
+        outln!("{op:<16} {shape:<32} {forward_ms:>9.3} {backward_ms:>9.3} {rate:>8} {share:>5.1}%");
     }
-    println!(
+    outln!(
         "{} on {} threads, batch {}: {:.1} ms a step, {:.1} images/s",
-        output.isa, output.threads, output.batch, output.ms_per_step, output.images_per_second
+        output.isa,
+        output.threads,
+        output.batch,
+        output.ms_per_step,
+        output.images_per_second
     );
-    println!(
+    outln!(
         "{:.1} of {:.1} GFLOP/s ({:.1} % of peak); memory copies at {:.1} GB/s",
         output.gflops,
         output.peak_gflops,
@@ -100,5 +105,5 @@ fn print(output: &Output) {
         output.copy_gb_per_second
     );
     let allocations = output.allocations_per_step.map_or("not counted".into(), |n| format!("{n:.1}"));
-    println!("arena {:.1} MB, heap allocations a step: {allocations}", output.arena_bytes as f64 / 1e6);
+    outln!("arena {:.1} MB, heap allocations a step: {allocations}", output.arena_bytes as f64 / 1e6);
 }

@@ -1,0 +1,42 @@
+//! Printing that does not panic: `println!` does when the reader has gone away, as in `moue profile step | head -1`.
+
+use std::fmt::Arguments;
+use std::io::{self, ErrorKind, Write};
+use std::process;
+
+/// Exit status of a command whose reader has gone away: what a shell shows for one that SIGPIPE ended.
+const BROKEN_PIPE: i32 = 128 + 13;
+
+/// Writes to stdout. Nobody needs the rest of a command that cannot be read: it ends here, quietly if the reader has
+/// gone away, with status 1 and the reason if the text cannot be written otherwise (a full disk).
+pub(crate) fn write_out(text: Arguments<'_>) {
+    if let Err(error) = io::stdout().lock().write_fmt(text) {
+        if error.kind() == ErrorKind::BrokenPipe {
+            process::exit(BROKEN_PIPE);
+        }
+        write_err(format_args!("moue: stdout: {error}\n"));
+        process::exit(1);
+    }
+}
+
+/// Writes to stderr; where that is closed, there is nobody to tell.
+pub(crate) fn write_err(text: Arguments<'_>) {
+    let _ = io::stderr().lock().write_fmt(text);
+}
+
+/// `print!` that does not panic.
+macro_rules! out {
+    ($($text:tt)*) => { $crate::output::write_out(format_args!($($text)*)) };
+}
+
+/// `println!` that does not panic.
+macro_rules! outln {
+    ($($text:tt)*) => { $crate::output::write_out(format_args!("{}\n", format_args!($($text)*))) };
+}
+
+/// `eprintln!` that does not panic.
+macro_rules! errln {
+    ($($text:tt)*) => { $crate::output::write_err(format_args!("{}\n", format_args!($($text)*))) };
+}
+
+pub(crate) use {errln, out, outln};
