@@ -1,37 +1,12 @@
 //! One input channel: the network's first layer. There is nothing to sum over but the taps, so the pixels
-//! around those of a segment or tile are copied to a small patch, with zeros outside the map.
+//! around those of a segment are copied to a small patch, with zeros outside the map.
 
 use crate::epilogue::Epilogue;
+use crate::gemm::NR;
 use crate::gemm::pack::panels;
-use crate::gemm::{MR, NR};
 use crate::simd::LANES;
 use crate::{Conv, Simd};
 use std::ops::Range;
-
-/// What six pixels of a row read: three rows of eight.
-type Patch = [[f32; MR + 2]; 3];
-
-/// The patch of output pixels (h, first..), zeros outside the map.
-#[inline(always)]
-fn patch(conv: &Conv, x: &[f32], h: usize, first: usize) -> Patch {
-    let (height, width) = (conv.x.h, conv.x.w);
-    let mut patch = Patch::default();
-    for (i, to) in patch.iter_mut().enumerate() {
-        if (1..=height).contains(&(h + i)) {
-            let row = &x[(h + i - 1) * width..][..width];
-            if first > 0 && first + MR < width {
-                to.copy_from_slice(&row[first - 1..first + MR + 1]);
-            } else {
-                for (k, to) in to.iter_mut().enumerate() {
-                    if (1..=width).contains(&(first + k)) {
-                        *to = row[first + k - 1];
-                    }
-                }
-            }
-        }
-    }
-    patch
-}
 
 /// Pixels of a row that are computed together: few copies, a few hundred bytes.
 const SEGMENT: usize = 48;
@@ -130,10 +105,16 @@ const ROWS: usize = 4;
 pub(super) fn dw<S: Simd>(s: S, conv: &Conv, taps: Range<usize>, x: &[f32], dy: &[f32], dw: &mut [f32]) {
     let (h, w, cout) = (conv.x.h, conv.x.w, conv.cout);
     for (x, dy) in x.chunks_exact(h * w).zip(dy.chunks_exact(h * w * cout)) {
-        for top in (0..h).step_by(ROWS) {
+        for (top, first) in (0..h).step_by(ROWS).flat_map(|h| (0..w).step_by(SEGMENT).map(move |w| (h, w))) {
+            let (rows, count) = (ROWS.min(h - top), SEGMENT.min(w - first));
+            let mut arounds = [[[0.0; SEGMENT + 2]; 3]; ROWS];
+            for (i, to) in arounds[..rows].iter_mut().enumerate() {
+                *to = around(conv, x, top + i, first, count);
+            }
             for co in (0..cout).step_by(LANES) {
-                let rows = top..h.min(top + ROWS);
-                let sums = eight_channels(s, conv, rows, x, dy, co);
+                let dy = dy[(top * w + first) * cout..].chunks(w * cout);
+                let dy = dy.map(|row| &row[..count * cout]);
+                let sums = eight_gradients(s, arounds[..rows].iter().zip(dy), co, cout);
                 let columns = LANES.min(cout - co);
                 for (dw, tap) in dw.chunks_exact_mut(cout).zip(taps.clone()) {
                     dw[co..co + columns].iter_mut().zip(sums[tap]).for_each(|(dw, sum)| *dw += sum);
@@ -143,34 +124,28 @@ pub(super) fn dw<S: Simd>(s: S, conv: &Conv, taps: Range<usize>, x: &[f32], dy: 
     }
 }
 
-/// All nine taps of channels `co..co + 8` over some rows of one image: nine accumulators, nine broadcasts and
-/// one load of dy a pixel.
+/// All nine taps of channels `co..co + 8` over segments of rows with their dy: nine accumulators, nine broadcasts
+/// and one load of dy a pixel.
 #[inline(always)]
-fn eight_channels<S: Simd>(
+fn eight_gradients<'a, S: Simd>(
     s: S,
-    conv: &Conv,
-    rows: Range<usize>,
-    x: &[f32],
-    dy: &[f32],
+    rows: impl Iterator<Item = (&'a Around, &'a [f32])>,
     co: usize,
+    cout: usize,
 ) -> [[f32; LANES]; 9] {
-    let (w, cout) = (conv.x.w, conv.cout);
     let mut acc = [s.zero(); 9];
-    for h in rows {
-        let dy = &dy[h * w * cout..][..w * cout];
-        for (first, dy) in (0..w).step_by(MR).zip(dy.chunks(MR * cout)) {
-            let patch = patch(conv, x, h, first);
-            // Six times whatever the row holds: `r` is a constant in every copy, so nothing of the patch is checked.
-            for r in 0..MR {
-                if let Some(dy) = dy.get(r * cout + co..(r + 1) * cout) {
-                    let dy = match dy.first_chunk() {
-                        Some(dy) => s.load(dy),
-                        None => s.load_tail(dy),
-                    };
-                    for t in 0..9 {
-                        acc[t] = s.mul_add(s.splat(patch[t / 3][r + t % 3]), dy, acc[t]);
-                    }
-                }
+    for ([above, here, below], dy) in rows {
+        let windows = above.windows(3).zip(here.windows(3)).zip(below.windows(3));
+        for (((above, here), below), dy) in windows.zip(dy.chunks_exact(cout)) {
+            let dy = &dy[co..];
+            let dy = match dy.first_chunk() {
+                Some(dy) => s.load(dy),
+                None => s.load_tail(dy),
+            };
+            for j in 0..3 {
+                acc[j] = s.mul_add(s.splat(above[j]), dy, acc[j]);
+                acc[3 + j] = s.mul_add(s.splat(here[j]), dy, acc[3 + j]);
+                acc[6 + j] = s.mul_add(s.splat(below[j]), dy, acc[6 + j]);
             }
         }
     }
