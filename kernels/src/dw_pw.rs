@@ -3,9 +3,10 @@
 
 use crate::dwconv::{dw_rows_backward, dw_rows_forward};
 use crate::epilogue::Epilogue;
+use crate::gemm::ahead::Ahead;
 use crate::gemm::outer::run_product;
 use crate::gemm::pack::{pack, pack_flipped, packed_len};
-use crate::gemm::{MR, for_chunks, worth_threads};
+use crate::gemm::{MR, NR, for_chunks, worth_threads};
 use crate::pointwise::{OWNED_WEIGHTS, pointwise_owned_dw, pointwise_rows};
 use crate::reduce::{combine, parts};
 use crate::{Conv, Grad, Isa, Kernel, Mode, Shape, Simd};
@@ -80,16 +81,23 @@ pub(crate) fn dw_pw_rows_forward<S: Simd, E: Epilogue>(
     packed: &[f32],
     y_rows: &mut [f32],
     strip: &mut [f32],
+    ahead: [&[f32]; 3],
     e: E,
 ) {
     let (Shape { w, c, .. }, cout) = (conv.x, conv.cout);
     let step = strip_rows(conv);
+    let mut ahead = Ahead::new(ahead, tiles(rows.len() * w, cout));
     for (first, y) in rows.clone().step_by(step).zip(y_rows.chunks_mut(step * w * cout)) {
         let strip_rows = first..rows.end.min(first + step);
         let z = &mut strip[..strip_rows.len() * w * c];
         dw_rows_forward(s, conv.x, strip_rows, x_image, wd, z);
-        pointwise_rows(s, [c, cout], z, packed, y, e);
+        pointwise_rows(s, [c, cout], z, packed, y, e, &mut ahead);
     }
+}
+
+/// Tiles of the pointwise product of so many pixels to `cout` channels.
+const fn tiles(pixels: usize, cout: usize) -> usize {
+    pixels.div_ceil(MR) * cout.div_ceil(NR)
 }
 
 /// Rows of a block that stays in cache between the stages around these kernels: 48 KB of x, whole strips.
@@ -113,6 +121,8 @@ pub(crate) struct Image<'a> {
     /// Pointwise weights, transposed and packed.
     pub(crate) packed: &'a [f32],
     pub(crate) dy: &'a [f32],
+    /// Memory that is read next, fetched meanwhile.
+    pub(crate) ahead: [&'a [f32]; 3],
 }
 
 /// Where the backward pass of some rows leaves its results.
@@ -146,10 +156,11 @@ pub(crate) fn dw_pw_rows_backward<S: Simd>(
     grads: ImageGrads<'_>,
 ) {
     let (Shape { w, c, .. }, cout) = (conv.x, conv.cout);
-    let Image { x, wd, packed, dy } = image;
+    let Image { x, wd, packed, dy, ahead } = image;
     let ImageGrads { dx, dwd, mut dwp, dz } = grads;
     let step = strip_rows(conv);
     let complete = complete_rows(conv, &rows);
+    let mut ahead = Ahead::new(ahead, tiles(rows.len() * w, c));
     for first in rows.clone().step_by(step) {
         let rows = first..rows.end.min(first + step);
         let pixels = rows.len() * w;
@@ -164,7 +175,7 @@ pub(crate) fn dw_pw_rows_backward<S: Simd>(
         if let PointwiseGrad::Sum { dwp, strip } = &mut dwp {
             run_product(s, [&strip[..pixels * c], dy], c, 0, dwp, cout);
         }
-        pointwise_rows(s, [cout, c], dy, packed, &mut dz[at], Mode::Set);
+        pointwise_rows(s, [cout, c], dy, packed, &mut dz[at], Mode::Set, &mut ahead);
     }
     dw_rows_backward(s, conv.x, complete, x, wd, dz, dx, dwd);
 }
@@ -177,6 +188,8 @@ pub(crate) struct Forward<'a, E> {
     pub(crate) packed: &'a [f32],
     pub(crate) y: &'a mut [f32],
     pub(crate) strip: &'a mut [f32],
+    /// Memory that is read next, fetched meanwhile.
+    pub(crate) ahead: [&'a [f32]; 3],
     pub(crate) e: E,
 }
 
@@ -184,8 +197,8 @@ impl<E: Epilogue> Kernel for Forward<'_, E> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { conv, rows, x, wd, packed, y, strip, e } = self;
-        dw_pw_rows_forward(s, conv, rows, x, wd, packed, y, strip, e);
+        let Self { conv, rows, x, wd, packed, y, strip, ahead, e } = self;
+        dw_pw_rows_forward(s, conv, rows, x, wd, packed, y, strip, ahead, e);
     }
 }
 
@@ -270,7 +283,17 @@ pub(crate) fn dw_pw_packed<E: Epilogue>(
         // One strip for all, which stays in the first-level cache.
         let images = x.chunks_exact(conv.x.image_len());
         for (x, y) in images.zip(y.chunks_exact_mut(conv.y().image_len())) {
-            isa.run(Forward { conv, rows: 0..conv.x.h, x, wd, packed, y, strip: &mut *strips, e });
+            isa.run(Forward {
+                conv,
+                rows: 0..conv.x.h,
+                x,
+                wd,
+                packed,
+                y,
+                strip: &mut *strips,
+                ahead: [&[]; 3],
+                e,
+            });
         }
         return;
     }
@@ -280,7 +303,7 @@ pub(crate) fn dw_pw_packed<E: Epilogue>(
     for_chunks(0..conv.x.n * blocks, true, buffers, &|i, [y, strip]| {
         let first = i % blocks * rows;
         let x = &x[i / blocks * conv.x.image_len()..][..conv.x.image_len()];
-        isa.run(Forward { conv, rows: first..first + rows, x, wd, packed, y, strip, e });
+        isa.run(Forward { conv, rows: first..first + rows, x, wd, packed, y, strip, ahead: [&[]; 3], e });
     });
 }
 
@@ -377,7 +400,12 @@ impl DwPwKernels for f32 {
                     PointwiseGrad::Sum { dwp, strip }
                 };
                 let grads = ImageGrads { dx, dwd, dwp, dz };
-                isa.run(Backward { conv, rows: 0..conv.x.h, image: Image { x, wd, packed, dy }, grads });
+                isa.run(Backward {
+                    conv,
+                    rows: 0..conv.x.h,
+                    image: Image { x, wd, packed, dy, ahead: [&[]; 3] },
+                    grads,
+                });
             }
         });
         if cut.later {

@@ -1,6 +1,7 @@
 //! 1x1 convolution with stride 1 or 2; also the matrix product of a linear layer.
 
 use crate::epilogue::Epilogue;
+use crate::gemm::ahead::Ahead;
 use crate::gemm::outer::{Step, Walk, product, run_product};
 use crate::gemm::pack::{pack, pack_flipped, packed_len, panels};
 use crate::gemm::tile::{Columns, Rows, tile};
@@ -34,12 +35,14 @@ pub(crate) fn pointwise_rows<S: Simd, E: Epilogue>(
     packed: &[f32],
     y: &mut [f32],
     e: E,
+    ahead: &mut Ahead<'_>,
 ) {
     for (x, y) in x.chunks(BLOCK * cin).zip(y.chunks_mut(BLOCK * cout)) {
         let pixels = y.len() / cout;
         for (i, panel) in panels(cin, packed).enumerate() {
             let columns = Columns::of_panel(i, cout);
             for p in (0..pixels).step_by(MR) {
+                ahead.fetch(s);
                 let rows = Rows::even(MR.min(pixels - p), (p * cin, cin), (p * cout, cout));
                 tile(s, x, panel, &rows, y, columns, e);
             }
@@ -176,7 +179,15 @@ pub(crate) fn pointwise_images_backward<S: Simd>(
         let count = BLOCK.min(pixels - p);
         let dy = &dy[p * cout..][..count * cout];
         if let Some((dx, mode)) = &mut dx {
-            pointwise_rows(s, [cout, cin], dy, packed, &mut dx[p * cin..][..count * cin], *mode);
+            pointwise_rows(
+                s,
+                [cout, cin],
+                dy,
+                packed,
+                &mut dx[p * cin..][..count * cin],
+                *mode,
+                &mut Ahead::none(),
+            );
         }
         if let Some((first, dw)) = &mut dw {
             let x = &x[p * cin..][..count * cin];
@@ -202,7 +213,7 @@ impl<E: Epilogue> Kernel for Forward<'_, E> {
         let (cin, cout) = (conv.x.c, conv.cout);
         if conv.stride == 1 {
             let x = &x[first * cin..][..y.len() / cout * cin];
-            pointwise_rows(s, [cin, cout], x, packed, y, e);
+            pointwise_rows(s, [cin, cout], x, packed, y, e, &mut Ahead::none());
         } else {
             pointwise_strided(s, conv, first, x, packed, y, e);
         }

@@ -43,6 +43,11 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// The lanes as an array.
     fn to_array(self, v: Self::V) -> [f32; LANES];
 
+    /// Asks for the cache line of `x`, which will be read soon; a hint, and nothing where there is no such
+    /// instruction.
+    #[inline(always)]
+    fn prefetch(self, _x: &f32) {}
+
     /// All lanes zero.
     #[inline(always)]
     fn zero(self) -> Self::V {

@@ -20,18 +20,8 @@ pub(super) trait ImageConv: Copy + Sync {
     fn pack_forward(&self, isa: Isa, w: [&[f32]; 2], packed: &mut [f32]);
     /// Packs the weights for the gradient of x.
     fn pack_backward(&self, isa: Isa, w: [&[f32]; 2], packed: &mut [f32]);
-    /// Overwrites rows `rows` of y. Of `x`, the image, the row behind them is there, too.
-    #[allow(clippy::too_many_arguments, reason = "the operands of a convolution")]
-    fn forward(
-        &self,
-        isa: Isa,
-        rows: Range<usize>,
-        x: &[f32],
-        w: [&[f32]; 2],
-        packed: &[f32],
-        y: &mut [f32],
-        work: &mut [f32],
-    );
+    /// Overwrites the rows of y.
+    fn forward(&self, isa: Isa, image: ImageForward<'_>, y: &mut [f32], work: &mut [f32]);
     /// Adds to what `work` or `dw` sums, and writes the rows of dx, the image, that it returns: all that are
     /// complete and were not before.
     fn backward(
@@ -46,6 +36,17 @@ pub(super) trait ImageConv: Copy + Sync {
     fn finish(&self, _: Isa, _dw: [&mut [f32]; 2], _work: &mut [f32]) {}
 }
 
+/// What the forward pass of a block of rows reads.
+pub(super) struct ImageForward<'a> {
+    /// Rows of y. Of x, the image, the row behind them is there, too.
+    pub(super) rows: Range<usize>,
+    pub(super) x: &'a [f32],
+    pub(super) w: [&'a [f32]; 2],
+    pub(super) packed: &'a [f32],
+    /// Memory that is read next, to be fetched meanwhile.
+    pub(super) ahead: [&'a [f32]; 3],
+}
+
 /// What the backward pass of a block of rows reads.
 pub(super) struct ImageBackward<'a> {
     /// Rows of dy. Of x and dy, whole images, the row behind them is there, too.
@@ -54,6 +55,8 @@ pub(super) struct ImageBackward<'a> {
     pub(super) w: [&'a [f32]; 2],
     pub(super) packed: &'a [f32],
     pub(super) dy: &'a [f32],
+    /// Memory that is read next, to be fetched meanwhile.
+    pub(super) ahead: [&'a [f32]; 3],
     /// Nothing is summed yet.
     pub(super) first: bool,
 }
@@ -86,16 +89,8 @@ impl ImageConv for Winograd {
     fn pack_backward(&self, isa: Isa, [w, _]: [&[f32]; 2], packed: &mut [f32]) {
         WinogradImage::pack(isa, &self.0.swapped(), w, true, packed);
     }
-    fn forward(
-        &self,
-        isa: Isa,
-        rows: Range<usize>,
-        x: &[f32],
-        _: [&[f32]; 2],
-        packed: &[f32],
-        y: &mut [f32],
-        work: &mut [f32],
-    ) {
+    fn forward(&self, isa: Isa, image: ImageForward<'_>, y: &mut [f32], work: &mut [f32]) {
+        let ImageForward { rows, x, packed, .. } = image;
         WinogradImage::convolve(isa, &self.0, rows, x, packed, y, Mode::Set, work);
     }
     fn backward(
@@ -106,7 +101,7 @@ impl ImageConv for Winograd {
         _: [&mut [f32]; 2],
         work: &mut [f32],
     ) -> Range<usize> {
-        let ImageBackward { rows, x, w: _, packed, dy, first } = image;
+        let ImageBackward { rows, x, packed, dy, first, .. } = image;
         let (sums, work) = work.split_at_mut(WinogradImage::sums(&self.0));
         if let Some((dx, mode)) = dx {
             let row = self.0.x.w * self.0.x.c;
@@ -144,16 +139,8 @@ impl ImageConv for Direct {
         let (cin, cout) = (self.0.x.c, self.0.cout);
         Packed::flipped(cin, cout, w, &mut packed[..Packed::len(cout, cin)]);
     }
-    fn forward(
-        &self,
-        isa: Isa,
-        rows: Range<usize>,
-        x: &[f32],
-        _: [&[f32]; 2],
-        packed: &[f32],
-        y: &mut [f32],
-        _: &mut [f32],
-    ) {
+    fn forward(&self, isa: Isa, image: ImageForward<'_>, y: &mut [f32], _: &mut [f32]) {
+        let ImageForward { rows, x, packed, .. } = image;
         let conv = self.0;
         isa.run(conv3x3::Rows { conv, rows, x, packed: Packed::of(&conv, packed), y, e: Mode::Set });
     }
@@ -165,7 +152,7 @@ impl ImageConv for Direct {
         [dw, _]: [&mut [f32]; 2],
         _: &mut [f32],
     ) -> Range<usize> {
-        let ImageBackward { rows, x, w: _, packed, dy, first } = image;
+        let ImageBackward { rows, x, packed, dy, first, .. } = image;
         let conv = self.0;
         begin(first, dw);
         isa.run(conv3x3::Backward { conv, x, packed: Packed::of(&conv.swapped(), packed), dy, dx, dw });
@@ -194,18 +181,10 @@ impl ImageConv for DwPw {
     fn pack_backward(&self, _: Isa, [_, w]: [&[f32]; 2], packed: &mut [f32]) {
         pack_flipped(1, self.0.x.c, self.0.cout, w, &mut packed[..packed_len(self.0.cout, self.0.x.c)]);
     }
-    fn forward(
-        &self,
-        isa: Isa,
-        rows: Range<usize>,
-        x: &[f32],
-        [wd, _]: [&[f32]; 2],
-        packed: &[f32],
-        y: &mut [f32],
-        work: &mut [f32],
-    ) {
+    fn forward(&self, isa: Isa, image: ImageForward<'_>, y: &mut [f32], work: &mut [f32]) {
+        let ImageForward { rows, x, w: [wd, _], packed, ahead } = image;
         let packed = &packed[..packed_len(self.0.x.c, self.0.cout)];
-        isa.run(dw_pw::Forward { conv: &self.0, rows, x, wd, packed, y, strip: work, e: Mode::Set });
+        isa.run(dw_pw::Forward { conv: &self.0, rows, x, wd, packed, y, strip: work, ahead, e: Mode::Set });
     }
     fn backward(
         &self,
@@ -215,7 +194,7 @@ impl ImageConv for DwPw {
         [dwd, dwp]: [&mut [f32]; 2],
         work: &mut [f32],
     ) -> Range<usize> {
-        let ImageBackward { rows, x, w: [wd, _], packed, dy, first } = image;
+        let ImageBackward { rows, x, w: [wd, _], packed, dy, ahead, first } = image;
         begin(first, dwd);
         begin(first, dwp);
         let packed = &packed[..packed_len(self.0.cout, self.0.x.c)];
@@ -224,7 +203,7 @@ impl ImageConv for DwPw {
         let row = self.0.x.w * self.0.x.c;
         let dx = dx.map(|(dx, mode)| (&mut dx[done.start * row..done.end * row], mode));
         let grads = ImageGrads { dx, dwd, dwp: PointwiseGrad::Sum { dwp, strip }, dz };
-        isa.run(dw_pw::Backward { conv: &self.0, rows, image: Image { x, wd, packed, dy }, grads });
+        isa.run(dw_pw::Backward { conv: &self.0, rows, image: Image { x, wd, packed, dy, ahead }, grads });
         done
     }
 }
@@ -249,16 +228,8 @@ impl ImageConv for Pointwise {
     fn pack_backward(&self, isa: Isa, [w, _]: [&[f32]; 2], packed: &mut [f32]) {
         DwPw(self.0).pack_backward(isa, [&[], w], packed);
     }
-    fn forward(
-        &self,
-        isa: Isa,
-        rows: Range<usize>,
-        x: &[f32],
-        _: [&[f32]; 2],
-        packed: &[f32],
-        y: &mut [f32],
-        _: &mut [f32],
-    ) {
+    fn forward(&self, isa: Isa, image: ImageForward<'_>, y: &mut [f32], _: &mut [f32]) {
+        let ImageForward { rows, x, packed, .. } = image;
         let packed = &packed[..packed_len(self.0.x.c, self.0.cout)];
         isa.run(pointwise::Forward {
             conv: &self.0,
@@ -277,7 +248,7 @@ impl ImageConv for Pointwise {
         [dw, _]: [&mut [f32]; 2],
         _: &mut [f32],
     ) -> Range<usize> {
-        let ImageBackward { rows, x, w: _, packed, dy, first } = image;
+        let ImageBackward { rows, x, packed, dy, first, .. } = image;
         begin(first, dw);
         let packed = &packed[..packed_len(self.0.cout, self.0.x.c)];
         isa.run(pointwise::Backward { conv: self.0, x, packed, dy, dx, dw: Some((0, dw)) });

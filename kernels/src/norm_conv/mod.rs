@@ -11,7 +11,7 @@ use crate::norm::{Apply, Merge, NormGradient, Stats, Sums};
 use crate::reduce::{combine, parts};
 use crate::slots::{Slots, slots};
 use crate::{Conv, Grad, Isa, Mode, Shape, winograd_pays};
-use bodies::{Direct, DwPw, ImageBackward, ImageConv, Pointwise, Winograd};
+use bodies::{Direct, DwPw, ImageBackward, ImageConv, ImageForward, Pointwise, Winograd};
 use std::ops::Range;
 
 /// Which convolution.
@@ -236,7 +236,7 @@ fn forward<B: ImageConv>(body: B, isa: Isa, layer: &NormConv, args: NormConvForw
     let work = Slots::new(scratch, len);
     let buffers = [(y, image_y), (&mut *sums, measured)];
     for_chunks(0..n, parallel(layer), buffers, &|i, [y, sums]| {
-        let x = &x[i * image_x..][..image_x];
+        let x = &x[i * image_x..];
         work.with(|work| Forward { isa, body, layer, slot, x, affine, w, packed, y, sums }.run(work));
     });
     if let Some(stats) = stats {
@@ -272,6 +272,7 @@ struct Forward<'a, B> {
     body: B,
     layer: &'a NormConv,
     slot: [usize; 3],
+    /// The image and all behind it.
     x: &'a [f32],
     affine: Option<Affine<'a, f32>>,
     w: [&'a [f32]; 2],
@@ -286,7 +287,7 @@ impl<B: ImageConv> Forward<'_, B> {
         let Self { isa, body, layer, slot, x, affine, w, packed, y, sums } = self;
         let shape = one_image(layer).x;
         let [read, z, work] = take(&mut work, slot);
-        let mut x = x;
+        let (mut x, rest) = (&x[..layer.conv.x.image_len()], x);
         if layer.conv.stride == 2 {
             gather(layer.conv.x, x, &mut read[..shape.len()]);
             x = &read[..shape.len()];
@@ -302,13 +303,20 @@ impl<B: ImageConv> Forward<'_, B> {
                 }
             };
             let y = &mut y[rows.start * y_row..rows.end * y_row];
-            body.forward(isa, rows.clone(), x, w, packed, y, work);
+            let ahead = [ahead(rest, seen.end * x_row, seen.len() * x_row), &[], &[]];
+            body.forward(isa, ImageForward { rows: rows.clone(), x, w, packed, ahead }, y, work);
             if !sums.is_empty() {
                 let (c, before) = (layer.conv.cout, rows.start * shape.w);
                 isa.run(Stats { c, x: y, before, mean_m2: sums });
             }
         }
     }
+}
+
+/// As many elements of a stream from `at` on as the last block took, or what is left: those of the next block, which
+/// may be the next image's.
+fn ahead(stream: &[f32], at: usize, len: usize) -> &[f32] {
+    &stream[at.min(stream.len())..(at + len).min(stream.len())]
 }
 
 /// Blocks of rows, each with the rows of the input that a 3x3 window sees for the first time in it.
@@ -352,7 +360,7 @@ fn backward<B: ImageConv>(body: B, isa: Isa, layer: &NormConv, args: NormConvBac
         let first = part * images;
         let n = images.min(n - first);
         let at = first * image_y..(first + n) * image_y;
-        let (x, y, dz) = (&x[first * image_x..][..n * image_x], &y[at.clone()], &dz[at]);
+        let (x, y, dz) = (&x[first * image_x..], &y[at.start..], &dz[at.start..]);
         let dx = dx_mode.map(|mode| (dx, mode));
         let (read, grads) = (Read { x, affine, w, packed, y, dz, norm }, Grads { dx, sums, dw: [dw0, dw1] });
         work.with(|work| Backward { isa, body, layer, slot, images: n, read, grads }.run(work));
@@ -435,7 +443,12 @@ impl<B: ImageConv> Backward<'_, B> {
                     None => None,
                 };
                 let first = i == 0 && rows.start == 0;
-                let image = ImageBackward { rows, x, w: read.w, packed: read.packed, dy, first };
+                let ahead = [
+                    ahead(&read.y[i * image_y..], seen.end * y_row, seen.len() * y_row),
+                    ahead(&read.dz[i * image_y..], seen.end * y_row, seen.len() * y_row),
+                    ahead(&read.x[i * image_x..], seen.end * x_row, seen.len() * x_row),
+                ];
+                let image = ImageBackward { rows, x, w: read.w, packed: read.packed, dy, ahead, first };
                 let done = body.backward(isa, image, to, [&mut *dw0, &mut *dw1], work);
                 if let (Some(affine), Some((dx, _)), false, false) =
                     (read.affine, &dx, strided, sums.is_empty())

@@ -72,6 +72,11 @@ impl Simd for Avx2 {
         unsafe { _mm256_blendv_ps(no, yes, _mm256_cmp_ps::<_CMP_GT_OQ>(a, b)) }
     }
     #[inline(always)]
+    fn prefetch(self, x: &f32) {
+        // SAFETY: a hint without effect on memory, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(x).cast()) }
+    }
+    #[inline(always)]
     fn to_array(self, v: __m256) -> [f32; LANES] {
         let mut lanes = [0.0; LANES];
         self.store(v, &mut lanes);
