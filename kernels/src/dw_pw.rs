@@ -3,12 +3,12 @@
 
 use crate::dwconv::{dw_rows_backward, dw_rows_forward};
 use crate::epilogue::Epilogue;
-use crate::gemm::ahead::Ahead;
 use crate::gemm::outer::run_product;
 use crate::gemm::pack::{pack, pack_flipped, packed_len};
 use crate::gemm::{MR, NR, for_chunks, worth_threads};
 use crate::pointwise::{OWNED_WEIGHTS, pointwise_owned_dw, pointwise_rows};
 use crate::reduce::{combine, parts};
+use crate::rows::{Ahead, next_rows, row_blocks};
 use crate::{Conv, Grad, Isa, Kernel, Mode, Shape, Simd};
 use std::ops::Range;
 
@@ -279,22 +279,20 @@ pub(crate) fn dw_pw_packed<E: Epilogue>(
     parallel: bool,
     e: E,
 ) {
+    let image = conv.x.image_len();
+    let run = |n: usize, rows: Range<usize>, y: &mut [f32], strip: &mut [f32]| {
+        let mut y = y;
+        for (rows, seen) in row_blocks(rows, conv.x.h, block_rows(conv)) {
+            let ahead = [next_rows(&x[n * image..], conv.x.w * conv.x.c, &seen), &[], &[]];
+            let x = &x[n * image..][..image];
+            let y = y.split_off_mut(..rows.len() * conv.x.w * conv.cout).expect("rows of y");
+            isa.run(Forward { conv, rows, x, wd, packed, y, strip: &mut *strip, ahead, e });
+        }
+    };
     if !parallel {
         // One strip for all, which stays in the first-level cache.
-        let images = x.chunks_exact(conv.x.image_len());
-        for (x, y) in images.zip(y.chunks_exact_mut(conv.y().image_len())) {
-            isa.run(Forward {
-                conv,
-                rows: 0..conv.x.h,
-                x,
-                wd,
-                packed,
-                y,
-                strip: &mut *strips,
-                ahead: [&[]; 3],
-                e,
-            });
-        }
+        let images = y.chunks_exact_mut(conv.y().image_len()).enumerate();
+        images.for_each(|(n, y)| run(n, 0..conv.x.h, y, strips));
         return;
     }
     let rows = task_rows(conv);
@@ -302,8 +300,7 @@ pub(crate) fn dw_pw_packed<E: Epilogue>(
     let buffers = [(y, rows * conv.x.w * conv.cout), (strips, strip_len(conv))];
     for_chunks(0..conv.x.n * blocks, true, buffers, &|i, [y, strip]| {
         let first = i % blocks * rows;
-        let x = &x[i / blocks * conv.x.image_len()..][..conv.x.image_len()];
-        isa.run(Forward { conv, rows: first..first + rows, x, wd, packed, y, strip, ahead: [&[]; 3], e });
+        run(i / blocks, first..first + rows, y, strip);
     });
 }
 
@@ -390,22 +387,24 @@ impl DwPwKernels for f32 {
             let (dz, strip) = work.split_at_mut(image_x);
             let first = part * cut.images;
             for i in 0..cut.images.min(conv.x.n - first) {
-                let x = &x[(first + i) * image_x..][..image_x];
-                let dy = &dy[(first + i) * image_y..][..image_y];
+                let (x, dy) = (&x[(first + i) * image_x..], &dy[(first + i) * image_y..]);
                 let image = i * image_x..(i + 1) * image_x;
-                let dx = dx_mode.map(|mode| (&mut dx[image.clone()], mode));
-                let dwp = if cut.later {
-                    PointwiseGrad::Later { z: &mut z[image] }
-                } else {
-                    PointwiseGrad::Sum { dwp, strip }
-                };
-                let grads = ImageGrads { dx, dwd, dwp, dz };
-                isa.run(Backward {
-                    conv,
-                    rows: 0..conv.x.h,
-                    image: Image { x, wd, packed, dy, ahead: [&[]; 3] },
-                    grads,
-                });
+                let mut dx = dx_mode.map(|mode| (&mut dx[image.clone()], mode));
+                let (x_row, y_row) = (conv.x.w * c, conv.x.w * cout);
+                for (rows, seen) in row_blocks(0..conv.x.h, conv.x.h, block_rows(conv)) {
+                    let ahead = [next_rows(x, x_row, &seen), next_rows(dy, y_row, &seen), &[]];
+                    let image = Image { x: &x[..image_x], wd, packed, dy: &dy[..image_y], ahead };
+                    let done = complete_rows(conv, &rows);
+                    let done = done.start * x_row..done.end * x_row;
+                    let dx = dx.as_mut().map(|(dx, mode)| (&mut dx[done], *mode));
+                    let dwp = if cut.later {
+                        PointwiseGrad::Later { z: &mut z[i * image_x..][..image_x] }
+                    } else {
+                        PointwiseGrad::Sum { dwp: &mut *dwp, strip: &mut *strip }
+                    };
+                    let grads = ImageGrads { dx, dwd: &mut *dwd, dwp, dz: &mut *dz };
+                    isa.run(Backward { conv, rows, image, grads });
+                }
             }
         });
         if cut.later {

@@ -32,6 +32,7 @@ mod pool;
 pub mod reduce;
 pub mod registry;
 mod residual;
+mod rows;
 mod shape;
 mod simd;
 mod slots;

@@ -1,12 +1,12 @@
 //! 1x1 convolution with stride 1 or 2; also the matrix product of a linear layer.
 
 use crate::epilogue::Epilogue;
-use crate::gemm::ahead::Ahead;
 use crate::gemm::outer::{Step, Walk, product, run_product};
 use crate::gemm::pack::{pack, pack_flipped, packed_len, panels};
 use crate::gemm::tile::{Columns, Rows, tile};
 use crate::gemm::{MR, for_chunks, worth_threads};
 use crate::reduce::{combine, parts};
+use crate::rows::Ahead;
 use crate::{Conv, ConvBackward, Isa, Kernel, Mode, Shape, Simd};
 
 /// `y[n,h,w,o]` = sum over c of `x[n, s*h, s*w, c]` * `w[c, o]`, s the stride. Weights are `[cin, cout]`. A linear

@@ -6,6 +6,7 @@ use crate::lanes::{SERIAL, blocks, load, on_block, put, store};
 use crate::norm::{Affine, AffineGrad, Sums};
 use crate::pool::{Window, taken, window_bytes};
 use crate::reduce::combine;
+use crate::rows::Ahead;
 use crate::{Isa, Kernel, Mode, Shape, Simd};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -140,6 +141,14 @@ impl ResidualKernels for f32 {
     }
 }
 
+/// Both branches of an image, fetched a row of windows ahead.
+#[inline(always)]
+fn fetched<'a>(shape: Shape, main: &'a [f32], short: &'a [f32]) -> Ahead<'a> {
+    let out = shape.halved();
+    let behind = |x: &'a [f32], rows: usize, w: usize| &x[(rows * w * shape.c).min(x.len())..];
+    Ahead::new([behind(main, 4, shape.w), behind(short, 2, out.w), &[]], out.h * out.w)
+}
+
 /// One image.
 struct Forward<'a> {
     shape: Shape,
@@ -155,9 +164,11 @@ impl Kernel for Forward<'_> {
     fn run<S: Simd>(self, s: S) {
         let Self { shape, main, short, y, index } = self;
         let (out, c) = (shape.halved(), shape.c);
+        let mut ahead = fetched(shape, main.x, short.x);
         let mut outputs = y.chunks_exact_mut(c).zip(index.chunks_exact_mut(c)).zip(short.x.chunks_exact(c));
         for i in 0..out.h {
             for (j, ((y, index), x)) in (0..out.w).zip(outputs.by_ref()) {
+                ahead.fetch(s);
                 let window = Window { shape, i, j };
                 // Two vectors: four of constants, two of maxima and of positions, two of x.
                 for block in blocks(c, 2) {
@@ -219,12 +230,14 @@ impl Kernel for Backward<'_> {
         let Self { shape, main, short, y, index, dy, dx: [dmain, dshort], mut sums, modes } = self;
         let (out, c) = (shape.halved(), shape.c);
         sums.iter_mut().for_each(|sums| sums.fill(0.0));
+        let mut ahead = fetched(shape, main.x, short.x);
         // The image stays in L2 between this and the additions.
         if modes[0] == Mode::Set {
             dmain.fill(0.0);
         }
         for i in 0..out.h {
             for j in 0..out.w {
+                ahead.fetch(s);
                 let at = (i * out.w + j) * c..(i * out.w + j + 1) * c;
                 let pixel = Pixel {
                     window: Window { shape, i, j },

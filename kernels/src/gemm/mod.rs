@@ -7,7 +7,6 @@
 //! * [`outer`]: the same tile with A transposed, for weight gradients: six input channels by 16 output channels,
 //!   summed over pixels.
 
-pub(crate) mod ahead;
 pub(crate) mod outer;
 pub(crate) mod pack;
 pub(crate) mod tile;

@@ -9,10 +9,10 @@ use crate::gemm::{for_chunks, worth_threads};
 use crate::norm::{Affine, AffineGrad, NormGrad};
 use crate::norm::{Apply, Merge, NormGradient, Stats, Sums};
 use crate::reduce::{combine, parts};
+use crate::rows::{next_rows, row_blocks};
 use crate::slots::{Slots, slots};
 use crate::{Conv, Grad, Isa, Mode, Shape, winograd_pays};
 use bodies::{Direct, DwPw, ImageBackward, ImageConv, ImageForward, Pointwise, Winograd};
-use std::ops::Range;
 
 /// Which convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -293,7 +293,7 @@ impl<B: ImageConv> Forward<'_, B> {
             x = &read[..shape.len()];
         }
         let (x_row, y_row) = (shape.w * shape.c, shape.w * layer.conv.cout);
-        for (rows, seen) in row_blocks(shape.h, body.block()) {
+        for (rows, seen) in row_blocks(0..shape.h, shape.h, body.block()) {
             let x = match affine {
                 None => x,
                 Some(affine) => {
@@ -303,7 +303,7 @@ impl<B: ImageConv> Forward<'_, B> {
                 }
             };
             let y = &mut y[rows.start * y_row..rows.end * y_row];
-            let ahead = [ahead(rest, seen.end * x_row, seen.len() * x_row), &[], &[]];
+            let ahead = [next_rows(rest, x_row, &seen), &[], &[]];
             body.forward(isa, ImageForward { rows: rows.clone(), x, w, packed, ahead }, y, work);
             if !sums.is_empty() {
                 let (c, before) = (layer.conv.cout, rows.start * shape.w);
@@ -311,21 +311,6 @@ impl<B: ImageConv> Forward<'_, B> {
             }
         }
     }
-}
-
-/// As many elements of a stream from `at` on as the last block took, or what is left: those of the next block, which
-/// may be the next image's.
-fn ahead(stream: &[f32], at: usize, len: usize) -> &[f32] {
-    &stream[at.min(stream.len())..(at + len).min(stream.len())]
-}
-
-/// Blocks of rows, each with the rows of the input that a 3x3 window sees for the first time in it.
-fn row_blocks(h: usize, block: usize) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
-    let seen = move |end: usize| if end == 0 { 0 } else { h.min(end + 1) };
-    (0..h).step_by(block).map(move |first| {
-        let rows = first..h.min(first + block);
-        (rows.clone(), seen(first)..seen(rows.end))
-    })
 }
 
 fn backward<B: ImageConv>(body: B, isa: Isa, layer: &NormConv, args: NormConvBackward<'_, f32>) {
@@ -425,7 +410,7 @@ impl<B: ImageConv> Backward<'_, B> {
                 gather(whole, raw, &mut pixels[..shape.len()]);
                 raw = &pixels[..shape.len()];
             }
-            for (rows, seen) in row_blocks(shape.h, body.block()) {
+            for (rows, seen) in row_blocks(0..shape.h, shape.h, body.block()) {
                 let new = seen.start * y_row..seen.end * y_row;
                 let dy_new = &mut dy[new.clone()];
                 isa.run(NormGradient { norm: read.norm, y: &y[new.clone()], dz: &dz[new], dy: dy_new });
@@ -444,9 +429,9 @@ impl<B: ImageConv> Backward<'_, B> {
                 };
                 let first = i == 0 && rows.start == 0;
                 let ahead = [
-                    ahead(&read.y[i * image_y..], seen.end * y_row, seen.len() * y_row),
-                    ahead(&read.dz[i * image_y..], seen.end * y_row, seen.len() * y_row),
-                    ahead(&read.x[i * image_x..], seen.end * x_row, seen.len() * x_row),
+                    next_rows(&read.y[i * image_y..], y_row, &seen),
+                    next_rows(&read.dz[i * image_y..], y_row, &seen),
+                    next_rows(&read.x[i * image_x..], x_row, &seen),
                 ];
                 let image = ImageBackward { rows, x, w: read.w, packed: read.packed, dy, ahead, first };
                 let done = body.backward(isa, image, to, [&mut *dw0, &mut *dw1], work);
@@ -465,25 +450,5 @@ impl<B: ImageConv> Backward<'_, B> {
             }
         }
         body.finish(isa, [dw0, dw1], work);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn row_blocks_see_every_row_once_and_in_time() {
-        for h in 1..20 {
-            for block in 1..=h {
-                let (mut done, mut seen_to) = (0, 0);
-                for (rows, seen) in row_blocks(h, block) {
-                    assert_eq!((rows.start, seen.start), (done, seen_to), "{h} {block}");
-                    (done, seen_to) = (rows.end, seen.end);
-                    assert!(seen.end == h.min(rows.end + 1));
-                }
-                assert_eq!((done, seen_to), (h, h));
-            }
-        }
     }
 }
