@@ -283,10 +283,12 @@ pub(crate) fn dw_pw_packed<E: Epilogue>(
     let run = |n: usize, rows: Range<usize>, y: &mut [f32], strip: &mut [f32]| {
         let mut y = y;
         for (rows, seen) in row_blocks(rows, conv.x.h, block_rows(conv)) {
-            let ahead = [next_rows(&x[n * image..], conv.x.w * conv.x.c, &seen), &[], &[]];
+            let len = rows.len() * conv.x.w * conv.cout;
+            let y_rows = y.split_off_mut(..len).expect("rows of y");
+            // A store to a line that is not in cache waits for it, too.
+            let ahead = [next_rows(&x[n * image..], conv.x.w * conv.x.c, &seen), &y[..len.min(y.len())], &[]];
             let x = &x[n * image..][..image];
-            let y = y.split_off_mut(..rows.len() * conv.x.w * conv.cout).expect("rows of y");
-            isa.run(Forward { conv, rows, x, wd, packed, y, strip: &mut *strip, ahead, e });
+            isa.run(Forward { conv, rows, x, wd, packed, y: y_rows, strip: &mut *strip, ahead, e });
         }
     };
     if !parallel {

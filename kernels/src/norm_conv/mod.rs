@@ -284,7 +284,7 @@ struct Forward<'a, B> {
 
 impl<B: ImageConv> Forward<'_, B> {
     fn run(self, mut work: &mut [f32]) {
-        let Self { isa, body, layer, slot, x, affine, w, packed, y, sums } = self;
+        let Self { isa, body, layer, slot, x, affine, w, packed, mut y, sums } = self;
         let shape = one_image(layer).x;
         let [read, z, work] = take(&mut work, slot);
         let (mut x, rest) = (&x[..layer.conv.x.image_len()], x);
@@ -302,12 +302,13 @@ impl<B: ImageConv> Forward<'_, B> {
                     &z[..shape.len()]
                 }
             };
-            let y = &mut y[rows.start * y_row..rows.end * y_row];
-            let ahead = [next_rows(rest, x_row, &seen), &[], &[]];
-            body.forward(isa, ImageForward { rows: rows.clone(), x, w, packed, ahead }, y, work);
+            let (c, before) = (layer.conv.cout, rows.start * shape.w);
+            let y_rows = y.split_off_mut(..rows.len() * y_row).expect("rows of y");
+            // A store to a line that is not in cache waits for it, too.
+            let ahead = [next_rows(rest, x_row, &seen), &y[..y_rows.len().min(y.len())], &[]];
+            body.forward(isa, ImageForward { rows, x, w, packed, ahead }, y_rows, work);
             if !sums.is_empty() {
-                let (c, before) = (layer.conv.cout, rows.start * shape.w);
-                isa.run(Stats { c, x: y, before, mean_m2: sums });
+                isa.run(Stats { c, x: y_rows, before, mean_m2: sums });
             }
         }
     }
