@@ -8,7 +8,7 @@ use crate::gemm::pack::{pack, pack_flipped, packed_len};
 use crate::gemm::{MR, NR, for_chunks, worth_threads};
 use crate::pointwise::{OWNED_WEIGHTS, pointwise_owned_dw, pointwise_rows};
 use crate::reduce::{combine, parts};
-use crate::rows::{Ahead, next_rows, row_blocks};
+use crate::rows::{Ahead, STREAMS, next_rows, row_blocks, take_rows};
 use crate::{Conv, Grad, Isa, Kernel, Mode, Shape, Simd};
 use std::ops::Range;
 
@@ -81,7 +81,7 @@ pub(crate) fn dw_pw_rows_forward<S: Simd, E: Epilogue>(
     packed: &[f32],
     y_rows: &mut [f32],
     strip: &mut [f32],
-    ahead: [&[f32]; 3],
+    ahead: [&[f32]; STREAMS],
     e: E,
 ) {
     let (Shape { w, c, .. }, cout) = (conv.x, conv.cout);
@@ -122,7 +122,7 @@ pub(crate) struct Image<'a> {
     pub(crate) packed: &'a [f32],
     pub(crate) dy: &'a [f32],
     /// Memory that is read next, fetched meanwhile.
-    pub(crate) ahead: [&'a [f32]; 3],
+    pub(crate) ahead: [&'a [f32]; STREAMS],
 }
 
 /// Where the backward pass of some rows leaves its results.
@@ -189,7 +189,7 @@ pub(crate) struct Forward<'a, E> {
     pub(crate) y: &'a mut [f32],
     pub(crate) strip: &'a mut [f32],
     /// Memory that is read next, fetched meanwhile.
-    pub(crate) ahead: [&'a [f32]; 3],
+    pub(crate) ahead: [&'a [f32]; STREAMS],
     pub(crate) e: E,
 }
 
@@ -286,7 +286,8 @@ pub(crate) fn dw_pw_packed<E: Epilogue>(
             let len = rows.len() * conv.x.w * conv.cout;
             let y_rows = y.split_off_mut(..len).expect("rows of y");
             // A store to a line that is not in cache waits for it, too.
-            let ahead = [next_rows(&x[n * image..], conv.x.w * conv.x.c, &seen), &y[..len.min(y.len())], &[]];
+            let ahead =
+                [next_rows(&x[n * image..], conv.x.w * conv.x.c, &seen), &y[..len.min(y.len())], &[], &[]];
             let x = &x[n * image..][..image];
             isa.run(Forward { conv, rows, x, wd, packed, y: y_rows, strip: &mut *strip, ahead, e });
         }
@@ -394,11 +395,10 @@ impl DwPwKernels for f32 {
                 let mut dx = dx_mode.map(|mode| (&mut dx[image.clone()], mode));
                 let (x_row, y_row) = (conv.x.w * c, conv.x.w * cout);
                 for (rows, seen) in row_blocks(0..conv.x.h, conv.x.h, block_rows(conv)) {
-                    let ahead = [next_rows(x, x_row, &seen), next_rows(dy, y_row, &seen), &[]];
+                    let len = complete_rows(conv, &rows).len() * x_row;
+                    let (dx, behind) = take_rows(&mut dx, len);
+                    let ahead = [next_rows(x, x_row, &seen), next_rows(dy, y_row, &seen), behind, &[]];
                     let image = Image { x: &x[..image_x], wd, packed, dy: &dy[..image_y], ahead };
-                    let done = complete_rows(conv, &rows);
-                    let done = done.start * x_row..done.end * x_row;
-                    let dx = dx.as_mut().map(|(dx, mode)| (&mut dx[done], *mode));
                     let dwp = if cut.later {
                         PointwiseGrad::Later { z: &mut z[i * image_x..][..image_x] }
                     } else {

@@ -146,7 +146,7 @@ impl ResidualKernels for f32 {
 fn fetched<'a>(shape: Shape, main: &'a [f32], short: &'a [f32]) -> Ahead<'a> {
     let out = shape.halved();
     let behind = |x: &'a [f32], rows: usize, w: usize| &x[(rows * w * shape.c).min(x.len())..];
-    Ahead::new([behind(main, 4, shape.w), behind(short, 2, out.w), &[]], out.h * out.w)
+    Ahead::new([behind(main, 4, shape.w), behind(short, 2, out.w), &[], &[]], out.h * out.w)
 }
 
 /// One image.

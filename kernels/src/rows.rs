@@ -1,7 +1,7 @@
 //! Blocks of rows: a kernel of several stages takes a few rows through all of them while they are in cache, and
 //! has the next ones fetched meanwhile.
 
-use crate::Simd;
+use crate::{Mode, Simd};
 use std::ops::Range;
 
 /// Blocks of `block` of the rows `rows` of a map of `h` rows, each with the rows of the input that a 3x3 window sees
@@ -26,25 +26,38 @@ pub(crate) fn next_rows<'a>(stream: &'a [f32], len: usize, seen: &Range<usize>) 
     &stream[at.min(stream.len())..end.min(stream.len())]
 }
 
+/// Takes the first `len` elements off a gradient that is wanted, and says which as many come behind them.
+pub(crate) fn take_rows<'a, 'b>(
+    dx: &'b mut Option<(&'a mut [f32], Mode)>,
+    len: usize,
+) -> (Option<(&'a mut [f32], Mode)>, &'b [f32]) {
+    let Some((rest, mode)) = dx else { return (None, &[]) };
+    let rows = rest.split_off_mut(..len).expect("rows of dx");
+    (Some((rows, *mode)), &rest[..len.min(rest.len())])
+}
+
+/// Most streams that are fetched at a time.
+pub(crate) const STREAMS: usize = 4;
+
 /// Elements of a cache line.
 const LINE: usize = 16;
 
-/// Memory that is read soon: up to three streams, of which every tile (or other piece of work) fetches its share of
+/// Memory that is read soon: up to [`STREAMS`] streams, of which every tile (or other piece of work) fetches its share of
 /// lines. All at once they would stop the core: it
 /// waits when about twenty lines are on their way, and a tile takes as long as two or three lines from memory.
-pub(crate) struct Ahead<'a>([(&'a [f32], usize); 3]);
+pub(crate) struct Ahead<'a>([(&'a [f32], usize); STREAMS]);
 
 impl<'a> Ahead<'a> {
     /// Spreads the lines of `streams` over `tiles` tiles.
     #[inline(always)]
-    pub(crate) fn new(streams: [&'a [f32]; 3], tiles: usize) -> Self {
+    pub(crate) fn new(streams: [&'a [f32]; STREAMS], tiles: usize) -> Self {
         Self(streams.map(|stream| (stream, stream.len().div_ceil(LINE).div_ceil(tiles.max(1)))))
     }
 
     /// Nothing to fetch.
     #[inline(always)]
     pub(crate) fn none() -> Self {
-        Self([(&[], 0); 3])
+        Self([(&[], 0); STREAMS])
     }
 
     /// One tile's share.

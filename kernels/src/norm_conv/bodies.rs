@@ -4,6 +4,7 @@ use crate::conv3x3::{self, Packed};
 use crate::dw_pw::{self, Image, ImageGrads, PointwiseGrad, strip_len};
 use crate::gemm::pack::{pack, pack_flipped, packed_len};
 use crate::pointwise;
+use crate::rows::STREAMS;
 use crate::winograd::WinogradImage;
 use crate::{Conv, Isa, Mode};
 use std::ops::Range;
@@ -22,8 +23,11 @@ pub(super) trait ImageConv: Copy + Sync {
     fn pack_backward(&self, isa: Isa, w: [&[f32]; 2], packed: &mut [f32]);
     /// Overwrites the rows of y.
     fn forward(&self, isa: Isa, image: ImageForward<'_>, y: &mut [f32], work: &mut [f32]);
-    /// Adds to what `work` or `dw` sums, and writes the rows of dx, the image, that it returns: all that are
-    /// complete and were not before.
+    /// The rows of dx that are complete with rows `rows` of dy, and were not before.
+    fn complete(&self, rows: &Range<usize>) -> Range<usize> {
+        rows.clone()
+    }
+    /// Adds to what `work` or `dw` sums, and writes the rows of dx that are complete.
     fn backward(
         &self,
         isa: Isa,
@@ -31,7 +35,7 @@ pub(super) trait ImageConv: Copy + Sync {
         dx: Option<(&mut [f32], Mode)>,
         dw: [&mut [f32]; 2],
         work: &mut [f32],
-    ) -> Range<usize>;
+    );
     /// Writes to `dw` what `work` sums, for the body that does not sum in `dw`.
     fn finish(&self, _: Isa, _dw: [&mut [f32]; 2], _work: &mut [f32]) {}
 }
@@ -44,7 +48,7 @@ pub(super) struct ImageForward<'a> {
     pub(super) w: [&'a [f32]; 2],
     pub(super) packed: &'a [f32],
     /// Memory that is read next, to be fetched meanwhile.
-    pub(super) ahead: [&'a [f32]; 3],
+    pub(super) ahead: [&'a [f32]; STREAMS],
 }
 
 /// What the backward pass of a block of rows reads.
@@ -56,7 +60,7 @@ pub(super) struct ImageBackward<'a> {
     pub(super) packed: &'a [f32],
     pub(super) dy: &'a [f32],
     /// Memory that is read next, to be fetched meanwhile.
-    pub(super) ahead: [&'a [f32]; 3],
+    pub(super) ahead: [&'a [f32]; STREAMS],
     /// Nothing is summed yet.
     pub(super) first: bool,
 }
@@ -100,16 +104,13 @@ impl ImageConv for Winograd {
         dx: Option<(&mut [f32], Mode)>,
         _: [&mut [f32]; 2],
         work: &mut [f32],
-    ) -> Range<usize> {
+    ) {
         let ImageBackward { rows, x, packed, dy, first, .. } = image;
         let (sums, work) = work.split_at_mut(WinogradImage::sums(&self.0));
         if let Some((dx, mode)) = dx {
-            let row = self.0.x.w * self.0.x.c;
-            let dx = &mut dx[rows.start * row..rows.end * row];
             WinogradImage::convolve(isa, &self.0.swapped(), rows.clone(), dy, packed, dx, mode, work);
         }
-        WinogradImage::sum(isa, &self.0, rows.clone(), x, packed, dy, first, sums, work);
-        rows
+        WinogradImage::sum(isa, &self.0, rows, x, packed, dy, first, sums, work);
     }
     fn finish(&self, isa: Isa, [dw, _]: [&mut [f32]; 2], work: &mut [f32]) {
         WinogradImage::finish(isa, &self.0, &work[..WinogradImage::sums(&self.0)], dw);
@@ -151,12 +152,11 @@ impl ImageConv for Direct {
         dx: Option<(&mut [f32], Mode)>,
         [dw, _]: [&mut [f32]; 2],
         _: &mut [f32],
-    ) -> Range<usize> {
-        let ImageBackward { rows, x, packed, dy, first, .. } = image;
+    ) {
+        let ImageBackward { x, packed, dy, first, .. } = image;
         let conv = self.0;
         begin(first, dw);
         isa.run(conv3x3::Backward { conv, x, packed: Packed::of(&conv.swapped(), packed), dy, dx, dw });
-        rows
     }
 }
 
@@ -167,6 +167,9 @@ pub(super) struct DwPw(pub(super) Conv);
 impl ImageConv for DwPw {
     fn block(&self) -> usize {
         dw_pw::block_rows(&self.0)
+    }
+    fn complete(&self, rows: &Range<usize>) -> Range<usize> {
+        dw_pw::complete_rows(&self.0, rows)
     }
     fn packed(&self) -> [usize; 2] {
         let (cin, cout) = (self.0.x.c, self.0.cout);
@@ -193,18 +196,14 @@ impl ImageConv for DwPw {
         dx: Option<(&mut [f32], Mode)>,
         [dwd, dwp]: [&mut [f32]; 2],
         work: &mut [f32],
-    ) -> Range<usize> {
+    ) {
         let ImageBackward { rows, x, w: [wd, _], packed, dy, ahead, first } = image;
         begin(first, dwd);
         begin(first, dwp);
         let packed = &packed[..packed_len(self.0.cout, self.0.x.c)];
         let (dz, strip) = work.split_at_mut(self.0.x.image_len());
-        let done = dw_pw::complete_rows(&self.0, &rows);
-        let row = self.0.x.w * self.0.x.c;
-        let dx = dx.map(|(dx, mode)| (&mut dx[done.start * row..done.end * row], mode));
         let grads = ImageGrads { dx, dwd, dwp: PointwiseGrad::Sum { dwp, strip }, dz };
         isa.run(dw_pw::Backward { conv: &self.0, rows, image: Image { x, wd, packed, dy, ahead }, grads });
-        done
     }
 }
 
@@ -247,11 +246,10 @@ impl ImageConv for Pointwise {
         dx: Option<(&mut [f32], Mode)>,
         [dw, _]: [&mut [f32]; 2],
         _: &mut [f32],
-    ) -> Range<usize> {
-        let ImageBackward { rows, x, packed, dy, first, .. } = image;
+    ) {
+        let ImageBackward { x, packed, dy, first, .. } = image;
         begin(first, dw);
         let packed = &packed[..packed_len(self.0.cout, self.0.x.c)];
         isa.run(pointwise::Backward { conv: self.0, x, packed, dy, dx, dw: Some((0, dw)) });
-        rows
     }
 }

@@ -9,7 +9,7 @@ use crate::gemm::{for_chunks, worth_threads};
 use crate::norm::{Affine, AffineGrad, NormGrad};
 use crate::norm::{Apply, Merge, NormGradient, Stats, Sums};
 use crate::reduce::{combine, parts};
-use crate::rows::{next_rows, row_blocks};
+use crate::rows::{next_rows, row_blocks, take_rows};
 use crate::slots::{Slots, slots};
 use crate::{Conv, Grad, Isa, Mode, Shape, winograd_pays};
 use bodies::{Direct, DwPw, ImageBackward, ImageConv, ImageForward, Pointwise, Winograd};
@@ -305,7 +305,7 @@ impl<B: ImageConv> Forward<'_, B> {
             let (c, before) = (layer.conv.cout, rows.start * shape.w);
             let y_rows = y.split_off_mut(..rows.len() * y_row).expect("rows of y");
             // A store to a line that is not in cache waits for it, too.
-            let ahead = [next_rows(rest, x_row, &seen), &y[..y_rows.len().min(y.len())], &[]];
+            let ahead = [next_rows(rest, x_row, &seen), &y[..y_rows.len().min(y.len())], &[], &[]];
             body.forward(isa, ImageForward { rows, x, w, packed, ahead }, y_rows, work);
             if !sums.is_empty() {
                 isa.run(Stats { c, x: y_rows, before, mean_m2: sums });
@@ -423,24 +423,27 @@ impl<B: ImageConv> Backward<'_, B> {
                         &z[..shape.len()]
                     }
                 };
-                let to = match &mut dx {
-                    Some(_) if strided => Some((&mut inner[..shape.len()], Mode::Set)),
-                    Some((dx, mode)) => Some((&mut **dx, *mode)),
-                    None => None,
+                let done = body.complete(&rows);
+                let done = done.start * x_row..done.end * x_row;
+                let (mut to, behind) = match &dx {
+                    // One block.
+                    Some(_) if strided => (Some((&mut inner[..shape.len()], Mode::Set)), &[][..]),
+                    _ => take_rows(&mut dx, done.len()),
                 };
-                let first = i == 0 && rows.start == 0;
                 let ahead = [
                     next_rows(&read.y[i * image_y..], y_row, &seen),
                     next_rows(&read.dz[i * image_y..], y_row, &seen),
                     next_rows(&read.x[i * image_x..], x_row, &seen),
+                    behind,
                 ];
+                let first = i == 0 && rows.start == 0;
                 let image = ImageBackward { rows, x, w: read.w, packed: read.packed, dy, ahead, first };
-                let done = body.backward(isa, image, to, [&mut *dw0, &mut *dw1], work);
-                if let (Some(affine), Some((dx, _)), false, false) =
-                    (read.affine, &dx, strided, sums.is_empty())
+                let dx_rows = to.as_mut().map(|(dx, mode)| (&mut **dx, *mode));
+                body.backward(isa, image, dx_rows, [&mut *dw0, &mut *dw1], work);
+                if let (Some(affine), Some((dz, _)), false, false) =
+                    (read.affine, to, strided, sums.is_empty())
                 {
-                    let done = done.start * x_row..done.end * x_row;
-                    isa.run(Sums { affine, x: &raw[done.clone()], dz: &dx[done], sums });
+                    isa.run(Sums { affine, x: &raw[done], dz, sums });
                 }
             }
             if let (true, Some((dx, mode))) = (strided, dx) {
