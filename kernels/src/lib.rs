@@ -38,6 +38,7 @@ mod simd;
 mod slots;
 mod stem;
 mod token;
+mod window;
 mod winograd;
 
 pub use adam::{Adam, AdamKernels};

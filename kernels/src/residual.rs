@@ -4,9 +4,9 @@
 use crate::gemm::for_chunks;
 use crate::lanes::{SERIAL, blocks, load, on_block, put, store};
 use crate::norm::{Affine, AffineGrad, Sums};
-use crate::pool::{Window, taken, window_bytes};
 use crate::reduce::combine;
 use crate::rows::Ahead;
+use crate::window::{Window, taken, window_bytes};
 use crate::{Isa, Kernel, Mode, Shape, Simd};
 use rayon::prelude::*;
 use std::ops::Range;
