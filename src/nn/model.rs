@@ -166,12 +166,12 @@ mod tests {
     fn parameters_and_cost_are_the_papers() {
         let mut g = Graph::new(Phase::Train);
         let am = Loss::AmSoftmax { scale: 30.0, margin: 0.35 };
-        let net = model(CbamPosition::Block4, am).record(&mut g, 2);
+        let net = model(CbamPosition::Block4, am).record(&mut g, 32);
         assert_eq!(g.init_params(&mut Rng::new(0)).count(), 498_866);
         let plan = g.compile::<f32>(net.loss, Isa::fastest()).unwrap();
-        let millions = plan.macs() as f64 / 2e6;
+        let millions = plan.macs() as f64 / 32e6;
         assert!((43.5..43.7).contains(&millions), "{millions} M multiply-adds an image");
-        assert!(2 * plan.arena_bytes() <= plan.unshared_bytes() + plan.arena_bytes());
+        assert!(2 * plan.arena_bytes() <= plan.unshared_bytes(), "liveness halves the memory at least");
     }
 
     #[test]
