@@ -5,12 +5,14 @@
 mod dsconv;
 mod infer;
 mod machine;
+mod roofline;
 mod step;
 
 pub use dsconv::{Comparison, Layer, Pass, compare};
 pub use infer::{Inference, infer};
 pub use machine::{copy_bandwidth, peak_gflops};
-pub use step::{OpProfile, StepProfile, profile_step};
+pub use roofline::{OpProfile, Roofline};
+pub use step::{StepProfile, profile_step};
 
 use std::time::Instant;
 
