@@ -8,7 +8,7 @@ mod machine;
 mod roofline;
 mod step;
 
-pub use dsconv::{Comparison, Layer, Pass, compare};
+pub use dsconv::{Comparison, Layer, Pass, compare, reached};
 pub use infer::{Inference, infer};
 pub use machine::{copy_bandwidth, peak_gflops};
 pub use roofline::{OpProfile, Roofline};
