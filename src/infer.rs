@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, Phase};
 use crate::nn::{FoldedNetwork, Model};
 use crate::params::Params;
-use crate::plan::Plan;
+use crate::plan::{OpTime, Plan};
 use crate::weights::Weights;
 use moue_datasets::{Faces, Loader, Normalisation, PIXELS};
 use moue_kernels::Isa;
@@ -110,12 +110,35 @@ impl Forward {
         if n == 1 {
             engine.run(pixels, true, logits)?;
         } else {
-            // At least eight chunks, so that threads finish together; by the number of faces alone.
-            let chunk = n.div_ceil(8).clamp(1, CHUNK);
+            let chunk = chunk(n);
             let chunks = pixels.par_chunks(chunk * PIXELS).zip(logits.par_chunks_mut(chunk * classes));
             chunks.try_for_each(|(pixels, logits)| engine.run(pixels, false, logits))?;
         }
         Ok(logits)
+    }
+
+    /// Times the operations of `reps` passes through the network, with the faces of the last [`Forward::logits`] and
+    /// cut like there: a single face by all threads together, several by each thread at once. Returns the faces of a
+    /// pass and what each of the plans that ran side by side measured.
+    pub(crate) fn profile(&self, reps: usize) -> Result<(usize, Vec<Vec<OpTime>>)> {
+        let engine = &self.engine;
+        let alone = self.pixels.len() == PIXELS;
+        let faces = chunk(self.pixels.len() / PIXELS);
+        let pass = || {
+            let Sized { mut plan, network, .. } = engine.plan(faces, alone)?;
+            plan.set(network.input, &self.pixels[..faces * PIXELS]);
+            // The first pass meets a cold arena.
+            plan.infer(engine.weights.whole());
+            plan.start_profile();
+            (0..reps).for_each(|_| plan.infer(engine.weights.whole()));
+            Ok(plan.profile())
+        };
+        let times: Result<_> = if alone {
+            pass().map(|times| vec![times])
+        } else {
+            rayon::broadcast(|_| pass()).into_iter().collect()
+        };
+        Ok((faces, times?))
     }
 
     /// Multiply-adds of one face, those of convolutions counted as of direct ones.
@@ -152,6 +175,11 @@ impl Forward {
         }
         Ok(classes)
     }
+}
+
+/// Faces of a chunk of `n`: at least eight chunks, so that threads finish together; by the number of faces alone.
+fn chunk(n: usize) -> usize {
+    n.div_ceil(8).clamp(1, CHUNK)
 }
 
 /// Folded parameters in an allocation of their own.

@@ -37,7 +37,36 @@ pub(crate) struct Step {
     pub(crate) labels: Option<usize>,
 }
 
-/// Time of one operation, summed over the steps since [`Plan::start_profile`].
+impl Step {
+    /// Products that backward computes, each as large as the forward one: for the gradient of every wanted input,
+    /// and for those of the parameters together.
+    fn products(&self) -> u64 {
+        let inputs = self.dx.iter().flatten().count();
+        inputs as u64 + u64::from(self.dw.iter().any(Option::is_some))
+    }
+
+    /// Bytes that forward and backward read and write at least, with every buffer touched whole and once; `number` is
+    /// the size of an element. Running buffers and class indices are too small to count.
+    fn bytes(&self, number: usize) -> (u64, u64) {
+        let len = |spans: &[Span]| spans.iter().map(|span| span.len()).sum::<usize>();
+        let kept = self.aux.len() * number + self.index.len();
+        let forward = number * (len(&self.x) + len(&self.w) + self.y.len()) + kept;
+        if !self.differentiated {
+            return (forward as u64, 0);
+        }
+        // A gradient that is added to is read besides.
+        let grad = |len: usize, mode: Mode| if mode == Mode::Add { 2 * len } else { len };
+        let dx = self.dx.iter().flatten().map(|(span, mode)| grad(span.len(), *mode));
+        let dw = self.w.iter().zip(&self.dw).filter_map(|(w, mode)| Some(grad(w.len(), (*mode)?)));
+        let written: usize = dx.chain(dw).sum();
+        let x = if self.spec.reads_x { len(&self.x) } else { 0 };
+        let y = if self.spec.reads_y { self.y.len() } else { 0 };
+        let backward = number * (x + y + self.dy.len() + len(&self.w) + written) + kept;
+        (forward as u64, backward as u64)
+    }
+}
+
+/// Cost of one operation; times are summed over the steps since [`Plan::start_profile`], all else is of one step.
 #[derive(Clone, Debug)]
 pub struct OpTime {
     /// Operation.
@@ -46,6 +75,14 @@ pub struct OpTime {
     pub shape: String,
     /// Multiply-adds of the forward pass.
     pub macs: u64,
+    /// Multiply-adds of the backward pass: as many for the gradient of each input that somebody needs, and for the
+    /// parameters'.
+    pub backward_macs: u64,
+    /// Bytes that the forward pass reads and writes at least: inputs, parameters, result, what backward needs. Whole
+    /// buffers, also where a stride leaves pixels out.
+    pub forward_bytes: u64,
+    /// Bytes that the backward pass reads and writes at least: what it needs of those and all gradients.
+    pub backward_bytes: u64,
     /// Forward time.
     pub forward: Duration,
     /// Backward time.
@@ -200,15 +237,21 @@ impl<T: Real> Plan<T> {
 
     /// Times since [`Plan::start_profile`], in forward order.
     pub fn profile(&self) -> Vec<OpTime> {
-        let op_time = |(step, &(forward, backward)): (&Step, &(Duration, Duration))| OpTime {
-            op: step.spec.name,
-            shape: match step.input_shape {
-                Some(x) => format!("{x} -> {}", step.spec.shape),
-                None => step.spec.shape.to_string(),
-            },
-            macs: step.spec.macs,
-            forward,
-            backward,
+        let op_time = |(step, &(forward, backward)): (&Step, &(Duration, Duration))| {
+            let (forward_bytes, backward_bytes) = step.bytes(size_of::<T>());
+            OpTime {
+                op: step.spec.name,
+                shape: match step.input_shape {
+                    Some(x) => format!("{x} -> {}", step.spec.shape),
+                    None => step.spec.shape.to_string(),
+                },
+                macs: step.spec.macs,
+                backward_macs: step.products() * step.spec.macs,
+                forward_bytes,
+                backward_bytes,
+                forward,
+                backward,
+            }
         };
         self.steps.iter().zip(&self.times).map(op_time).collect()
     }
@@ -298,5 +341,35 @@ impl<T: Real> fmt::Display for Plan<T> {
         }
         let (arena, unshared) = (self.arena_bytes(), self.unshared_bytes());
         write!(f, "arena {arena} bytes; without sharing {unshared} bytes")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Graph, Init, Isa, Phase};
+
+    #[test]
+    fn products_and_bytes_by_hand() {
+        let mut g = Graph::new(Phase::Train);
+        let x = g.input([2, 4, 4, 3]);
+        let w = g.param("w", &[3, 5], Init::Uniform { fan_in: 3 });
+        let y = g.pointwise(x, w, 1);
+        let z = g.relu(y);
+        let loss = g.dot(y, z);
+        let mut plan = g.compile::<f32>(loss, Isa::fastest()).unwrap();
+        plan.start_profile();
+        let costs: Vec<_> = plan
+            .profile()
+            .iter()
+            .map(|op| (op.op, op.macs, op.backward_macs, op.forward_bytes / 4, op.backward_bytes / 4))
+            .collect();
+        let expected = [
+            // Nobody needs the gradient of x.
+            ("pointwise", 480, 480, 96 + 15 + 160, 96 + 15 + 160 + 15),
+            // Adds to the gradient of y that the product has set.
+            ("relu", 0, 0, 2 * 160, 2 * 160 + 2 * 160),
+            ("matmul_nt", 160, 320, 2 * 160 + 1, 2 * 160 + 1 + 2 * 160),
+        ];
+        assert_eq!(costs, expected);
     }
 }

@@ -5,7 +5,11 @@
 
 use super::{median, seconds};
 use moue_datasets::Rng;
-use moue_kernels::{Conv, Conv3x3Kernels, ConvBackward, DwPwBackward, DwPwKernels, Grad, Isa, Shape};
+use moue_kernels::{
+    Conv, Conv3x3Kernels, ConvBackward, DwPwBackward, DwPwKernels, Grad, Isa, Shape, WinogradKernels,
+    winograd_pays,
+};
+use std::fmt;
 
 /// A layer's channels and map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +44,13 @@ impl Layer {
     }
 }
 
+/// Such as `32->64 @ 24`.
+impl fmt::Display for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("{}->{} @ {}", self.cin, self.cout, self.hw))
+    }
+}
+
 /// Direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -50,15 +61,17 @@ pub enum Pass {
     Backward,
 }
 
-/// Median times of both convolutions.
+/// Median times of the convolutions.
 #[derive(Clone, Copy, Debug)]
 pub struct Comparison {
     /// Layer.
     pub layer: Layer,
     /// Direction.
     pub pass: Pass,
-    /// Seconds of the standard convolution.
+    /// Seconds of the direct standard convolution.
     pub standard: f64,
+    /// Seconds of the standard convolution by Winograd's algorithm, where the network would use it.
+    pub winograd: Option<f64>,
     /// Seconds of the fused depthwise-separable one.
     pub separable: f64,
     /// Multiply-adds of the standard convolution in this pass.
@@ -66,7 +79,8 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// How many times faster the depthwise-separable convolution is.
+    /// How many times faster the depthwise-separable convolution is than the direct standard one: theory counts the
+    /// multiply-adds of both definitions.
     pub fn ratio(&self) -> f64 {
         self.standard / self.separable
     }
@@ -84,7 +98,13 @@ impl Comparison {
     }
 }
 
-/// Buffers of one layer, for both convolutions.
+/// Geometric mean of the part of the theoretical ratio that arrives.
+pub fn reached<'a>(comparisons: impl IntoIterator<Item = &'a Comparison>) -> f64 {
+    let logs: Vec<f64> = comparisons.into_iter().map(|c| c.over_theory().ln()).collect();
+    (logs.iter().sum::<f64>() / logs.len() as f64).exp()
+}
+
+/// Buffers of one layer, for all convolutions.
 struct Bench {
     isa: Isa,
     conv: Conv,
@@ -110,6 +130,8 @@ impl Bench {
             f32::conv3x3_backward_scratch(&conv),
             f32::dw_pw_forward_scratch(&conv),
             f32::dw_pw_backward_scratch(&conv),
+            f32::winograd_forward_scratch(&conv),
+            f32::winograd_backward_scratch(&conv),
         ];
         Self {
             isa,
@@ -124,13 +146,17 @@ impl Bench {
         }
     }
 
-    fn standard(&mut self, pass: Pass) {
+    fn standard(&mut self, pass: Pass, winograd: bool) {
         let Self { isa, conv, x, dy, w: [w, ..], dw: [dw, ..], y, dx, scratch } = self;
         match pass {
-            Pass::Forward => f32::conv3x3_forward(*isa, conv, x, w, y, scratch),
+            Pass::Forward => {
+                let forward = if winograd { f32::winograd_forward } else { f32::conv3x3_forward };
+                forward(*isa, conv, x, w, y, scratch);
+            }
             Pass::Backward => {
                 let (dx, dw) = (Some(Grad::set(dx)), Grad::set(dw));
-                f32::conv3x3_backward(*isa, conv, ConvBackward { x, w, dy, dx, dw, scratch });
+                let backward = if winograd { f32::winograd_backward } else { f32::conv3x3_backward };
+                backward(*isa, conv, ConvBackward { x, w, dy, dx, dw, scratch });
             }
         }
     }
@@ -147,21 +173,26 @@ impl Bench {
     }
 }
 
-/// Times both convolutions of one layer, taking turns so that a slow moment of the machine meets both.
+/// Times the convolutions of one layer, taking turns so that a slow moment of the machine meets all.
 pub fn compare(isa: Isa, layer: Layer, pass: Pass, batch: usize, reps: usize) -> Comparison {
     let mut bench = Bench::new(isa, layer, batch);
-    let (mut standard, mut separable) = (Vec::new(), Vec::new());
+    let pays = winograd_pays(&bench.conv);
+    let (mut standard, mut separable, mut winograd) = (Vec::new(), Vec::new(), Vec::new());
     for rep in 0..reps + WARM_UP {
-        let times = (seconds(|| bench.standard(pass)), seconds(|| bench.separable(pass)));
+        let times = (seconds(|| bench.standard(pass, false)), seconds(|| bench.separable(pass)));
+        let by_winograd = pays.then(|| seconds(|| bench.standard(pass, true)));
         if rep >= WARM_UP {
             standard.push(times.0);
             separable.push(times.1);
+            winograd.extend(by_winograd);
         }
     }
     let Layer { cin, cout, hw } = layer;
     let gradients = if pass == Pass::Backward { 2 } else { 1 };
     let standard_macs = (gradients * batch * hw * hw * 9 * cin * cout) as f64;
-    Comparison { layer, pass, standard: median(standard), separable: median(separable), standard_macs }
+    let winograd = pays.then(|| median(winograd));
+    let (standard, separable) = (median(standard), median(separable));
+    Comparison { layer, pass, standard, winograd, separable, standard_macs }
 }
 
 const WARM_UP: usize = 3;
@@ -174,6 +205,31 @@ mod tests {
     fn theory_is_the_papers_eight_to_nine() {
         let ratios = Layer::ALL.map(|layer| (layer.theory() * 100.0).round() / 100.0);
         assert_eq!(ratios, [7.02, 7.89, 7.89, 8.41, 8.41, 8.69, 8.69]);
+    }
+
+    #[test]
+    fn winograd_runs_where_it_pays() {
+        for (hw, pays) in [(8, true), (6, false)] {
+            for pass in [Pass::Forward, Pass::Backward] {
+                let c = compare(Isa::fastest(), Layer { cin: 16, cout: 16, hw }, pass, 1, 1);
+                assert_eq!(c.winograd.is_some(), pays);
+            }
+        }
+    }
+
+    #[test]
+    fn the_mean_is_geometric() {
+        let layer = Layer { cin: 1, cout: 9, hw: 1 };
+        let half = |standard| Comparison {
+            layer,
+            pass: Pass::Forward,
+            standard,
+            winograd: None,
+            separable: 1.0,
+            standard_macs: 1.0,
+        };
+        // Theory says 4.5.
+        assert!((reached(&[half(4.5), half(4.5 / 4.0)]) - 0.5).abs() < 1e-12);
     }
 
     #[test]

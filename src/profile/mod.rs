@@ -2,15 +2,19 @@
 //!
 //! All times are of the rayon pool that the caller is in.
 
+mod chart;
 mod dsconv;
 mod infer;
 mod machine;
+mod roofline;
 mod step;
 
-pub use dsconv::{Comparison, Layer, Pass, compare};
+pub use chart::{ratio_chart, roofline_chart};
+pub use dsconv::{Comparison, Layer, Pass, compare, reached};
 pub use infer::{Inference, infer};
 pub use machine::{copy_bandwidth, peak_gflops};
-pub use step::{OpProfile, StepProfile, profile_step};
+pub use roofline::{OpProfile, Roofline};
+pub use step::{StepProfile, profile_step};
 
 use std::time::Instant;
 

@@ -1,6 +1,6 @@
 //! One training step, whole and operation by operation.
 
-use super::{median, seconds};
+use super::{OpProfile, median, seconds};
 use crate::error::Result;
 use crate::graph::{Graph, Phase};
 use crate::nn::Model;
@@ -24,23 +24,9 @@ pub struct StepProfile {
     pub ops: Vec<OpProfile>,
 }
 
-/// Mean cost of one operation in a step.
-#[derive(Clone, Debug)]
-pub struct OpProfile {
-    /// Name.
-    pub op: &'static str,
-    /// Shapes of first input and result.
-    pub shape: String,
-    /// Seconds forward.
-    pub forward: f64,
-    /// Seconds backward.
-    pub backward: f64,
-    /// Multiply-adds forward and backward.
-    pub macs: u64,
-}
-
-/// A forward pass computes a product once, the backward pass twice: for the input's and the weights' gradients.
-pub(super) const PASSES: u64 = 3;
+/// Numbers that Adam reads or writes for each parameter: parameter, gradient and both moments; all but the gradient
+/// again.
+const ADAM_NUMBERS: usize = 7;
 
 const WARM_UP: usize = 3;
 
@@ -87,7 +73,8 @@ pub fn profile_step(model: &Model, batch: usize, reps: usize, isa: Isa) -> Resul
         .profile()
         .into_iter()
         .map(|time| OpProfile {
-            macs: PASSES * time.macs,
+            macs: time.macs + time.backward_macs,
+            bytes: time.forward_bytes + time.backward_bytes,
             op: time.op,
             shape: time.shape,
             forward: time.forward.as_secs_f64() / reps as f64,
@@ -101,6 +88,7 @@ pub fn profile_step(model: &Model, batch: usize, reps: usize, isa: Isa) -> Resul
         forward: 0.0,
         backward: adam_seconds / reps as f64,
         macs: 0,
+        bytes: (ADAM_NUMBERS * size_of::<f32>() * params.count()) as u64,
     });
     Ok(StepProfile { seconds: median(times), macs, arena_bytes: plan.arena_bytes(), allocations, ops })
 }

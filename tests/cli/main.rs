@@ -1,6 +1,7 @@
 //! Drives the `moue` binary as its users do.
 
 mod harness;
+mod profile;
 mod runs;
 
 use harness::*;

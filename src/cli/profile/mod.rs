@@ -2,11 +2,14 @@
 
 mod dsconv;
 mod infer;
+mod ops;
 mod step;
 
 use super::Context;
 use crate::error::Result;
+use crate::files::write_atomically;
 use clap::Subcommand;
+use std::path::Path;
 
 /// Measures kernels, training steps and inference on this machine.
 #[derive(Debug, clap::Args)]
@@ -32,6 +35,16 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
 
 /// Classes of FER2013.
 const CLASSES: usize = 7;
+
+/// What titles of charts say of a measurement.
+fn setting(context: &Context, batch: u16) -> String {
+    format!("{} on {} threads, batch {batch}", context.isa.name(), rayon::current_num_threads())
+}
+
+/// Writes the chart that `--svg` asks for; after the figures, so that a file that cannot be written does not cost them.
+fn write_chart(path: Option<&Path>, chart: impl FnOnce() -> String) -> Result<()> {
+    path.map_or(Ok(()), |path| write_atomically(path, chart().as_bytes()))
+}
 
 /// GFLOP/s of `macs` multiply-adds in `seconds`; 0 for what takes no time.
 fn gflops(macs: u64, seconds: f64) -> f64 {

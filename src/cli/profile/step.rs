@@ -1,11 +1,13 @@
 //! `moue profile step`.
 
-use super::{CLASSES, gflops};
+use super::ops::{self, Rated};
+use super::{CLASSES, gflops, setting, write_chart};
 use crate::cli::{Context, model::ModelArgs};
 use crate::error::Result;
 use crate::output::outln;
-use crate::profile::{OpProfile, copy_bandwidth, peak_gflops, profile_step};
+use crate::profile::{OpProfile, Roofline, profile_step, roofline_chart};
 use serde::Serialize;
+use std::path::PathBuf;
 
 /// One training step on noise, operation by operation.
 #[derive(Debug, clap::Args)]
@@ -18,6 +20,9 @@ pub(super) struct Args {
     /// Steps that the figures are taken of.
     #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u16).range(1..))]
     reps: u16,
+    /// SVG file for a chart of the roofline.
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
 }
 
 #[derive(Debug, Serialize)]
@@ -30,6 +35,8 @@ struct Output {
     gflops: f64,
     peak_gflops: f64,
     fraction_of_peak: f64,
+    bandwidth_gb_s: f64,
+    /// The same under its first name, for programs that know that one.
     copy_gb_per_second: f64,
     arena_bytes: usize,
     allocations_per_step: Option<f64>,
@@ -38,29 +45,21 @@ struct Output {
 
 #[derive(Debug, Serialize)]
 struct Row {
-    op: &'static str,
-    shape: String,
+    #[serde(flatten)]
+    rated: Rated,
     forward_ms: f64,
     backward_ms: f64,
-    gflops: f64,
 }
 
-impl From<OpProfile> for Row {
-    fn from(op: OpProfile) -> Self {
-        Self {
-            gflops: gflops(op.macs, op.forward + op.backward),
-            op: op.op,
-            shape: op.shape,
-            forward_ms: op.forward * 1e3,
-            backward_ms: op.backward * 1e3,
-        }
+impl Row {
+    fn new(op: &OpProfile, roofline: &Roofline) -> Self {
+        Self { rated: Rated::new(op, roofline), forward_ms: op.forward * 1e3, backward_ms: op.backward * 1e3 }
     }
 }
 
 pub(super) fn run(args: Args, context: &Context) -> Result<()> {
     let model = args.model.model(CLASSES)?;
-    let peak = peak_gflops(context.isa);
-    let copy = copy_bandwidth();
+    let roofline = Roofline::measure(context.isa);
     let step = profile_step(&model, args.batch.into(), args.reps.into(), context.isa)?;
     let rate = gflops(step.macs, step.seconds);
     let output = Output {
@@ -70,25 +69,28 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
         images_per_second: f64::from(args.batch) / step.seconds,
         ms_per_step: step.seconds * 1e3,
         gflops: rate,
-        peak_gflops: peak,
-        fraction_of_peak: rate / peak,
-        copy_gb_per_second: copy,
+        peak_gflops: roofline.peak_gflops,
+        fraction_of_peak: rate / roofline.peak_gflops,
+        bandwidth_gb_s: roofline.bandwidth_gb_s,
+        copy_gb_per_second: roofline.bandwidth_gb_s,
         arena_bytes: step.arena_bytes,
         allocations_per_step: step.allocations,
-        ops: step.ops.into_iter().map(Row::from).collect(),
+        ops: step.ops.iter().map(|op| Row::new(op, &roofline)).collect(),
     };
     context.print(&output, || print(&output));
-    Ok(())
+    let title = format!("training step, {}", setting(context, args.batch));
+    write_chart(args.svg.as_deref(), || roofline_chart(&roofline, &step.ops, &title))
 }
 
 fn print(output: &Output) {
     let total: f64 = output.ops.iter().map(|op| op.forward_ms + op.backward_ms).sum();
-    outln!("{:<16} {:<32} {:>9} {:>9} {:>8} {:>6}", "op", "shape", "fwd ms", "bwd ms", "GFLOP/s", "share");
-    for Row { op, shape, forward_ms, backward_ms, gflops } in &output.ops {
+    outln!("{:<20} {:<32} {:>9} {:>9} {:>6} {}", "op", "shape", "fwd ms", "bwd ms", "share", ops::HEADER);
+    for Row { rated, forward_ms, backward_ms } in &output.ops {
+        let Rated { op, shape, .. } = rated;
         let share = 100.0 * (forward_ms + backward_ms) / total;
-        let rate = if *gflops > 0.0 { format!("{gflops:.1}") } else { String::new() };
-        outln!("{op:<16} {shape:<32} {forward_ms:>9.3} {backward_ms:>9.3} {rate:>8} {share:>5.1}%");
+        outln!("{op:<20} {shape:<32} {forward_ms:>9.3} {backward_ms:>9.3} {share:>5.1}% {rated}");
     }
+    outln!("{}", ops::NOTE);
     outln!(
         "{} on {} threads, batch {}: {:.1} ms a step, {:.1} images/s",
         output.isa,
@@ -102,7 +104,7 @@ fn print(output: &Output) {
         output.gflops,
         output.peak_gflops,
         100.0 * output.fraction_of_peak,
-        output.copy_gb_per_second
+        output.bandwidth_gb_s
     );
     let allocations = output.allocations_per_step.map_or("not counted".into(), |n| format!("{n:.1}"));
     outln!("arena {:.1} MB, heap allocations a step: {allocations}", output.arena_bytes as f64 / 1e6);
