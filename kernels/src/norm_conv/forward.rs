@@ -31,8 +31,8 @@ pub(super) fn forward<B: ImageConv>(body: B, isa: Isa, layer: &NormConv, args: N
     }
 }
 
-/// One image of the forward pass. Every stage is a kernel of its own: inlined into one, the convolutions of some
-/// instances lost a third of their speed to spilled registers.
+/// One image of the forward pass. Every stage is a kernel of its own: with all of them inlined into one a step took
+/// 5 % longer.
 struct Forward<'a, B> {
     isa: Isa,
     body: B,
