@@ -64,8 +64,8 @@ impl<T: Pod> Arena<T> {
     pub(crate) fn new(len: usize) -> io::Result<Self> {
         let bytes = len.checked_mul(size_of::<T>()).ok_or(io::ErrorKind::OutOfMemory)?;
         let map = MmapMut::map_anon(bytes)?;
-        // A step streams through all of it: pages of 2 MB instead of 4 KB make it 7 to 12 % faster, and where
-        // the system refuses it is only slower.
+        // A step streams through all of it: with pages of 2 MB instead of 4 KB it takes 78.7 instead of 83.0 ms on
+        // one thread, 42.0 instead of 44.6 on two. Where the system refuses, it is only slower.
         #[cfg(target_os = "linux")]
         let _ = map.advise(memmap2::Advice::HugePage);
         Ok(Self { map, bytes, element: PhantomData })

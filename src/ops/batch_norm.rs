@@ -63,8 +63,22 @@ impl Operation for BatchNorm {
     }
 }
 
+/// In training moves the running mean and variance towards those of the batch, `stats`, `[2, c]`, over `pixels`
+/// values (the variance unbiased); in evaluation `stats` become the running ones.
+pub(super) fn run_on<T: Element>(train: bool, pixels: usize, stats: &mut [T], [mean, var]: [&mut [T]; 2]) {
+    let (batch_mean, batch_var) = stats.split_at_mut(mean.len());
+    if train {
+        let m = pixels as f64;
+        move_towards(mean, batch_mean, 1.0);
+        move_towards(var, batch_var, m / (m - 1.0));
+    } else {
+        batch_mean.copy_from_slice(mean);
+        batch_var.copy_from_slice(var);
+    }
+}
+
 /// `to += weight * (from * factor - to)`.
-pub(super) fn move_towards<T: Element>(to: &mut [T], from: &[T], factor: f64) {
+fn move_towards<T: Element>(to: &mut [T], from: &[T], factor: f64) {
     for (to, from) in to.iter_mut().zip(from) {
         let old = to.to_f64();
         *to = T::from_f64(old + MOMENTUM * (from.to_f64() * factor - old));
@@ -78,17 +92,10 @@ impl<T: Element> Run<T> for BatchNorm {
     }
 
     fn forward(&self, io: Forward<'_, T>) {
-        let (shape, c) = (self.0.shape, self.0.shape.c);
-        let [mean, var] = io.buffers;
         if self.0.train {
-            T::batch_norm_stats(io.isa, shape, io.x[0], io.aux, io.scratch);
-            let m = shape.pixels() as f64;
-            move_towards(mean, &io.aux[..c], 1.0);
-            move_towards(var, &io.aux[c..], m / (m - 1.0));
-        } else {
-            io.aux[..c].copy_from_slice(mean);
-            io.aux[c..].copy_from_slice(var);
+            T::batch_norm_stats(io.isa, self.0.shape, io.x[0], io.aux, io.scratch);
         }
+        run_on(self.0.train, self.0.shape.pixels(), io.aux, io.buffers);
         T::batch_norm_apply(io.isa, &self.0, io.x[0], io.w[0], io.w[1], io.aux, io.y, io.scratch);
     }
 

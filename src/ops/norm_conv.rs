@@ -1,7 +1,7 @@
 //! A convolution with its batch norm. The norm is applied by whoever reads the result ([`Operand`]), so that the
 //! normalised value is never written to memory.
 
-use super::batch_norm::{EPS, move_towards};
+use super::batch_norm::{EPS, run_on};
 use super::{Backward, Forward, Operands, Operation, Run, Scratch, Spec};
 use crate::gradcheck::{Checked, Suite};
 use crate::graph::{Graph, Param, Phase, Var};
@@ -186,15 +186,7 @@ impl<T: Element> Run<T> for NormConv {
         let stats = self.train.then_some(&mut *io.aux);
         let args = NormConvForward { x, affine, w, y, stats, scratch: io.scratch };
         T::norm_conv_forward(io.isa, &self.geometry, args);
-        let [mean, var] = io.buffers;
-        if self.train {
-            let m = shape.pixels() as f64;
-            move_towards(mean, &io.aux[..c], 1.0);
-            move_towards(var, &io.aux[c..], m / (m - 1.0));
-        } else {
-            io.aux[..c].copy_from_slice(mean);
-            io.aux[c..].copy_from_slice(var);
-        }
+        run_on(self.train, shape.pixels(), io.aux, io.buffers);
         for k in 0..c {
             let scale = gamma[k].to_f64() * rstd(io.aux, c, k);
             tail[k] = T::from_f64(scale);
