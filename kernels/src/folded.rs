@@ -10,8 +10,9 @@ use crate::gemm::pack::{pack, packed_len};
 use crate::lanes::{blocks, load, on_block, store};
 use crate::pointwise::{pointwise_packed, pointwise_strided};
 use crate::simd::LANES;
+use crate::window::Window;
 use crate::winograd::{Weights, winograd_transformed, winograd_weights, winograd_work_len, zero_len};
-use crate::{Conv, Isa, Kernel, Mode, Shape, Simd};
+use crate::{Conv, Isa, Kernel, Mode, Simd};
 use std::ops::Range;
 
 /// Which convolution.
@@ -260,12 +261,13 @@ impl Kernel for End<'_> {
     fn run<S: Simd>(self, s: S) {
         let Self { conv, image, rows, h, x, packed, y, e } = self;
         let (out, c) = (conv.y(), conv.cout);
-        let map = conv.x.with_c(c);
+        let shape = conv.x.with_c(c);
         for (i, y) in rows.clone().zip(y.chunks_exact_mut(out.w * c)) {
             for (j, y) in y.chunks_exact_mut(c).enumerate() {
+                let window = Window { shape, i, j };
                 for block in blocks(c, 4) {
                     let y = &mut y[block.clone()];
-                    on_block!(block, 4, window(s, map, h, (i, j), block, y));
+                    on_block!(block, 4, maximum(s, window, h, block, y));
                 }
             }
         }
@@ -274,26 +276,18 @@ impl Kernel for End<'_> {
     }
 }
 
-/// The maximum of the window at (i, j).
+/// The maximum of a window.
 #[inline(always)]
-fn window<S: Simd, const N: usize>(
-    s: S,
-    map: Shape,
-    h: &[f32],
-    (i, j): (usize, usize),
-    block: Range<usize>,
-    y: &mut [f32],
-) {
+fn maximum<S: Simd, const N: usize>(s: S, window: Window, h: &[f32], block: Range<usize>, y: &mut [f32]) {
+    let Window { shape, i, j } = window;
     // The pixel in the middle is inside any map.
-    let mut best = load::<S, N>(s, &h[(2 * i * map.w + 2 * j) * map.c..][block.clone()]);
-    for row in (2 * i).saturating_sub(1)..(2 * i + 2).min(map.h) {
-        for column in (2 * j).saturating_sub(1)..(2 * j + 2).min(map.w) {
-            let x = load::<S, N>(s, &h[(row * map.w + column) * map.c..][block.clone()]);
-            for k in 0..N {
-                best[k] = s.max(x[k], best[k]);
-            }
+    let mut best = load::<S, N>(s, &h[(2 * i * shape.w + 2 * j) * shape.c..][block.clone()]);
+    window.each(|_, pixel| {
+        let x = load::<S, N>(s, &h[pixel * shape.c..][block.clone()]);
+        for k in 0..N {
+            best[k] = s.max(x[k], best[k]);
         }
-    }
+    });
     store(s, best, y);
 }
 

@@ -43,8 +43,7 @@ pub(crate) const STREAMS: usize = 4;
 const LINE: usize = 16;
 
 /// Memory that is read soon: up to [`STREAMS`] streams, of which every tile (or other piece of work) fetches its share of
-/// lines. All at once they would stop the core: it
-/// waits when about twenty lines are on their way, and a tile takes as long as two or three lines from memory.
+/// lines: a core has only so many requests to memory under way, and would wait for all of them at once.
 pub(crate) struct Ahead<'a>([(&'a [f32], usize); STREAMS]);
 
 impl<'a> Ahead<'a> {

@@ -17,13 +17,18 @@ impl Graph {
     ///
     /// `x` is `[n, h, w, cin]`, `w` `[3, 3, cin, cout]`; the map keeps its size.
     pub fn conv3x3(&mut self, x: Var, w: Param) -> Var {
+        let conv = self.conv3x3_geometry("conv3x3", x, w);
+        let winograd = winograd_pays(&conv);
+        self.push(Conv3x3 { conv, winograd }, &[x], Operands { params: vec![w], ..Default::default() })
+    }
+
+    /// The geometry of `op` if weights `w` fit `x`.
+    pub(super) fn conv3x3_geometry(&mut self, op: &'static str, x: Var, w: Param) -> Conv {
         let shape = self.shape(x);
         let dims = self.dims(w).to_vec();
         let fits = dims.len() == 4 && dims[..3] == [3, 3, shape.c];
-        self.require(fits, "conv3x3", &format!("weights [3, 3, {}, cout]", shape.c), format!("{dims:?}"));
-        let conv = Conv { x: shape, cout: *dims.last().unwrap_or(&1), stride: 1 };
-        let winograd = winograd_pays(&conv);
-        self.push(Conv3x3 { conv, winograd }, &[x], Operands { params: vec![w], ..Default::default() })
+        self.require(fits, op, &format!("weights [3, 3, {}, cout]", shape.c), format!("{dims:?}"));
+        Conv { x: shape, cout: *dims.last().unwrap_or(&1), stride: 1 }
     }
 }
 

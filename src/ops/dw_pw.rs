@@ -14,13 +14,18 @@ impl Graph {
     ///
     /// `x` is `[n, h, w, cin]`, `wd` `[3, 3, cin]`, `wp` `[cin, cout]`.
     pub fn dw_pw(&mut self, x: Var, wd: Param, wp: Param) -> Var {
+        let conv = self.dw_pw_geometry("dw_pw", x, wd, wp);
+        self.push(DwPw(conv), &[x], Operands { params: vec![wd, wp], ..Default::default() })
+    }
+
+    /// The geometry of `op` if weights `wd` and `wp` fit `x`.
+    pub(super) fn dw_pw_geometry(&mut self, op: &'static str, x: Var, wd: Param, wp: Param) -> Conv {
         let shape = self.shape(x);
         let (d, p) = (self.dims(wd).to_vec(), self.dims(wp).to_vec());
         let fits = d == [3, 3, shape.c] && p.len() == 2 && p[0] == shape.c;
         let expected = format!("weights [3, 3, {0}] and [{0}, cout]", shape.c);
-        self.require(fits, "dw_pw", &expected, format!("{d:?} and {p:?}"));
-        let conv = Conv { x: shape, cout: *p.last().unwrap_or(&1), stride: 1 };
-        self.push(DwPw(conv), &[x], Operands { params: vec![wd, wp], ..Default::default() })
+        self.require(fits, op, &expected, format!("{d:?} and {p:?}"));
+        Conv { x: shape, cout: *p.last().unwrap_or(&1), stride: 1 }
     }
 }
 

@@ -9,8 +9,8 @@ use crate::nn::norm_params;
 use crate::ops::NormParams;
 use crate::params::Init;
 use moue_kernels::{
-    Affine, AffineGrad, Conv, ConvLayer, Element, Grad, InputGrad, Mode, NormConv as Geometry,
-    NormConvBackward, NormConvForward, NormGrad, Shape,
+    Affine, AffineGrad, ConvLayer, Element, Grad, InputGrad, Mode, NormConv as Geometry, NormConvBackward,
+    NormConvForward, NormGrad, Shape,
 };
 
 /// What an operation reads: a value, or one that still owes a batch norm.
@@ -63,17 +63,13 @@ impl Graph {
     /// [`Graph::batch_norm`].
     pub fn conv3x3_norm(&mut self, x: impl Into<Operand>, w: Param, norm: NormParams, relu: bool) -> Operand {
         let x = x.into();
-        let conv = self.stride_1(x, w);
+        let conv = self.conv3x3_geometry("conv3x3_norm", x.var, w);
         let geometry = Geometry { layer: ConvLayer::Conv3x3, conv, affine: x.norm.is_some() };
         if !geometry.pays() {
             let x = self.normed(x);
             let y = self.conv3x3(x, w);
             return self.batch_norm(y, norm, relu).into();
         }
-        let dims = self.dims(w).to_vec();
-        let fits = dims.len() == 4 && dims[..3] == [3, 3, conv.x.c];
-        let expected = format!("weights [3, 3, {}, cout]", conv.x.c);
-        self.require(fits, "conv3x3_norm", &expected, format!("{dims:?}"));
         self.norm_conv(geometry, x, vec![w], norm, relu)
     }
 
@@ -87,17 +83,13 @@ impl Graph {
         relu: bool,
     ) -> Operand {
         let x = x.into();
-        let conv = self.stride_1(x, wp);
+        let conv = self.dw_pw_geometry("dw_pw_norm", x.var, wd, wp);
         let geometry = Geometry { layer: ConvLayer::DwPw, conv, affine: x.norm.is_some() };
         if !geometry.pays() {
             let x = self.normed(x);
             let y = self.dw_pw(x, wd, wp);
             return self.batch_norm(y, norm, relu).into();
         }
-        let (d, p) = (self.dims(wd).to_vec(), self.dims(wp).to_vec());
-        let fits = d == [3, 3, conv.x.c] && p.len() == 2 && p[0] == conv.x.c;
-        let expected = format!("weights [3, 3, {0}] and [{0}, cout]", conv.x.c);
-        self.require(fits, "dw_pw_norm", &expected, format!("{d:?} and {p:?}"));
         self.norm_conv(geometry, x, vec![wd, wp], norm, relu)
     }
 
@@ -111,23 +103,14 @@ impl Graph {
         relu: bool,
     ) -> Operand {
         let x = x.into();
-        let conv = Conv { stride, ..self.stride_1(x, w) };
+        let conv = self.pointwise_geometry("pointwise_norm", x.var, w, stride);
         let geometry = Geometry { layer: ConvLayer::Pointwise, conv, affine: x.norm.is_some() };
         if !geometry.pays() {
             let x = self.normed(x);
             let y = self.pointwise(x, w, stride);
             return self.batch_norm(y, norm, relu).into();
         }
-        let dims = self.dims(w).to_vec();
-        let fits = dims.len() == 2 && dims[0] == conv.x.c;
-        self.require(fits, "pointwise_norm", &format!("weights [{}, cout]", conv.x.c), format!("{dims:?}"));
-        self.require(matches!(stride, 1 | 2), "pointwise_norm", "stride 1 or 2", stride);
         self.norm_conv(geometry, x, vec![w], norm, relu)
-    }
-
-    /// Geometry of a convolution of `x` to as many channels as the last dimension of `w`.
-    fn stride_1(&self, x: Operand, w: Param) -> Conv {
-        Conv { x: self.shape(x.var), cout: *self.dims(w).last().unwrap_or(&1), stride: 1 }
     }
 
     fn norm_conv(

@@ -14,13 +14,18 @@ impl Graph {
     ///
     /// `x` is `[n, h, w, cin]`, `w` `[cin, cout]`.
     pub fn pointwise(&mut self, x: Var, w: Param, stride: usize) -> Var {
+        let conv = self.pointwise_geometry("pointwise", x, w, stride);
+        self.push(Pointwise(conv), &[x], Operands { params: vec![w], ..Default::default() })
+    }
+
+    /// The geometry of `op` if weights `w` fit `x`.
+    pub(super) fn pointwise_geometry(&mut self, op: &'static str, x: Var, w: Param, stride: usize) -> Conv {
         let shape = self.shape(x);
         let dims = self.dims(w).to_vec();
         let fits = dims.len() == 2 && dims[0] == shape.c;
-        self.require(fits, "pointwise", &format!("weights [{}, cout]", shape.c), format!("{dims:?}"));
-        self.require(matches!(stride, 1 | 2), "pointwise", "stride 1 or 2", stride);
-        let conv = Conv { x: shape, cout: *dims.last().unwrap_or(&1), stride };
-        self.push(Pointwise(conv), &[x], Operands { params: vec![w], ..Default::default() })
+        self.require(fits, op, &format!("weights [{}, cout]", shape.c), format!("{dims:?}"));
+        self.require(matches!(stride, 1 | 2), op, "stride 1 or 2", stride);
+        Conv { x: shape, cout: *dims.last().unwrap_or(&1), stride }
     }
 }
 
