@@ -11,6 +11,7 @@ use signal_hook::flag;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 /// Epochs on the built-in faces: two reach 99 %, and three take well under two minutes on two cores.
 const SYNTHETIC_EPOCHS: u64 = 3;
@@ -60,6 +61,9 @@ pub(super) struct Args {
     /// ...and test on fold I, from 0.
     #[arg(long, value_name = "I", requires = "folds")]
     fold: Option<u32>,
+    /// Longest time between two checkpoints, which also end every epoch: what a killed process or a power cut costs.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    checkpoint_every: u32,
     /// Print the plan of a training step and exit.
     #[arg(long)]
     plan: bool,
@@ -69,7 +73,12 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args, context: &Context) -> Result<()> {
-    let options = Options { isa: context.isa, quiet: context.quiet, stop_after: args.stop_after_steps };
+    let options = Options {
+        isa: context.isa,
+        quiet: context.quiet,
+        stop_after: args.stop_after_steps,
+        checkpoint_every: Duration::from_secs(args.checkpoint_every.into()),
+    };
     let report = match &args.resume {
         Some(path) => {
             let resume = Resume::open(path, args.epochs)?;

@@ -14,7 +14,7 @@ use moue_kernels::Isa;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What does not change the result of a run.
 #[derive(Clone, Debug)]
@@ -25,6 +25,8 @@ pub struct Options {
     pub quiet: bool,
     /// Stops after this many steps as if interrupted.
     pub stop_after: Option<u64>,
+    /// Between two checkpoints within an epoch: the most work that a killed process loses.
+    pub checkpoint_every: Duration,
 }
 
 /// What came out of a run.
@@ -123,6 +125,9 @@ pub struct Session<'a> {
     forward: Forward,
     console: Console,
     stop_after: Option<u64>,
+    checkpoint_every: Duration,
+    /// When the last checkpoint was written.
+    saved: Instant,
     /// When `state.progress.seconds` was last brought up to date.
     clock: Instant,
 }
@@ -177,6 +182,8 @@ impl<'a> Session<'a> {
             folder,
             trainer,
             stop_after: options.stop_after,
+            checkpoint_every: options.checkpoint_every,
+            saved: Instant::now(),
             clock: Instant::now(),
         })
     }
@@ -221,7 +228,14 @@ impl<'a> Session<'a> {
         progress.step += 1;
         progress.batch += 1;
         self.console.show(progress, self.state.config.epochs);
-        if step.ends_epoch { self.end_epoch() } else { Ok(()) }
+        if step.ends_epoch {
+            self.end_epoch()
+        } else if self.saved.elapsed() >= self.checkpoint_every {
+            self.tick();
+            self.save_checkpoint()
+        } else {
+            Ok(())
+        }
     }
 
     /// Evaluates, and brings all files up to date.
@@ -290,8 +304,10 @@ impl<'a> Session<'a> {
         Err(Error::Interrupted(text))
     }
 
-    fn save_checkpoint(&self) -> Result<()> {
-        self.state.save(self.folder.path(), self.trainer.weights(), self.trainer.adam())
+    fn save_checkpoint(&mut self) -> Result<()> {
+        self.state.save(self.folder.path(), self.trainer.weights(), self.trainer.adam())?;
+        self.saved = Instant::now();
+        Ok(())
     }
 
     /// Adds the time since the last call to the run's.
