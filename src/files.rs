@@ -52,6 +52,22 @@ impl Staged {
     }
 }
 
+/// Removes the temporary files that killed processes left in `folder`, where no other process may be writing.
+pub(crate) fn remove_abandoned(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_name().to_str().is_some_and(is_temporary) {
+            // What cannot be removed does no harm but the room it takes.
+            fs::remove_file(entry.path()).ok();
+        }
+    }
+}
+
+/// Whether a file has a name that [`Staged::write`] gives: `.NAME.PROCESS.tmp`.
+fn is_temporary(name: &str) -> bool {
+    let middle = name.strip_prefix('.').and_then(|rest| rest.strip_suffix(".tmp"));
+    middle.and_then(|m| m.rsplit_once('.')).is_some_and(|(_, process)| process.parse::<u32>().is_ok())
+}
+
 impl Drop for Staged {
     fn drop(&mut self) {
         if !self.published {
@@ -85,6 +101,19 @@ mod tests {
         assert_eq!(fs::read(path.join("inside")).unwrap(), b"old");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
         assert!(write_atomically(&folder.path().join("no/such/folder"), b"").is_err());
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        write_atomically(&path, b"kept").unwrap();
+        std::mem::forget(Staged::write(&path, b"never published").unwrap());
+        fs::write(folder.path().join(".notes.tmp"), "somebody else's").unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
+        remove_abandoned(folder.path());
+        assert_eq!(fs::read(&path).unwrap(), b"kept");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 
     #[test]

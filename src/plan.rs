@@ -346,7 +346,36 @@ impl<T: Real> fmt::Display for Plan<T> {
 
 #[cfg(test)]
 mod tests {
-    use crate::{Graph, Init, Isa, Phase};
+    use crate::nn::{CbamPosition, Loss, Model};
+    use crate::{Graph, Init, Isa, Phase, Rng};
+
+    /// Bits of loss, gradients and running statistics after a step of DNN-CBAM in an arena that was full of `garbage`.
+    fn after_a_step(garbage: (f32, u8), loss: Loss) -> Vec<u32> {
+        let mut g = Graph::new(Phase::Train);
+        let net = Model { cbam: CbamPosition::Block4, loss, classes: 7 }.record(&mut g, 3);
+        let mut params = g.init_params(&mut Rng::new(1));
+        let mut plan = g.compile::<f32>(net.loss, Isa::fastest()).unwrap();
+        plan.arena.all().fill(garbage.0);
+        plan.index.fill(garbage.1);
+        let mut rng = Rng::new(2);
+        plan.input_mut(net.input).fill_with(|| rng.range(-1.5, 1.5));
+        plan.set_labels(net.labels, &[6, 0, 3]);
+        plan.forward(&mut params);
+        plan.backward(&mut params);
+        let results = [&[plan.loss() as f32][..], &params.grads, &params.buffers].concat();
+        results.into_iter().map(f32::to_bits).collect()
+    }
+
+    #[test]
+    fn a_step_reads_nothing_that_it_has_not_written() {
+        for loss in [Loss::AmSoftmax { scale: 30.0, margin: 0.35 }, Loss::Softmax] {
+            let clean = after_a_step((0.0, 0), loss);
+            // NaN shows in sums, but not behind a maximum; large values do.
+            for garbage in [(f32::NAN, 0xa5), (1e30, 0xff)] {
+                assert!(after_a_step(garbage, loss) == clean, "{garbage:?} in the arena, {loss:?}");
+            }
+        }
+    }
 
     #[test]
     fn products_and_bytes_by_hand() {

@@ -12,7 +12,7 @@
 use super::{Config, EpochRow};
 use crate::checkpoint;
 use crate::error::{Error, Result};
-use crate::files::write_atomically;
+use crate::files::{remove_abandoned, write_atomically};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -80,7 +80,10 @@ impl RunFolder {
         };
         let lock = file("lock")?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), log: file("log.txt")?, _lock: lock }),
+            Ok(()) => {
+                remove_abandoned(path);
+                Ok(Self { path: path.to_owned(), log: file("log.txt")?, _lock: lock })
+            }
             Err(TryLockError::WouldBlock) => {
                 Err(Error::format(path, "another process is working on this run"))
             }
@@ -118,6 +121,21 @@ impl RunFolder {
         let mut json = serde_json::to_string_pretty(config).expect("plain data");
         json.push('\n');
         write_atomically(&self.config(), json.as_bytes())
+    }
+
+    /// Reads `config.json`.
+    pub(super) fn load_config(&self) -> Result<Config> {
+        let path = self.config();
+        let text = match fs::read_to_string(&path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => {
+                return Err(Error::format(
+                    &self.path,
+                    "no run to resume: neither checkpoint nor config.json",
+                ));
+            }
+            text => text.map_err(Error::io(&path))?,
+        };
+        serde_json::from_str(&text).map_err(|e| Error::format(path, e.to_string()))
     }
 
     /// Appends a line to `log.txt`.

@@ -3,7 +3,7 @@
 use super::console::Console;
 use super::{Best, Config, EpochRow, Recipe, RunFolder, Sets, Trainer};
 use crate::archive::not_finite;
-use crate::checkpoint::{Checkpoint, State};
+use crate::checkpoint::{self, Checkpoint, State};
 use crate::error::{Error, Result};
 use crate::infer::Forward;
 use crate::output::errln;
@@ -60,30 +60,38 @@ pub struct Report {
 #[derive(Debug)]
 pub struct Resume {
     folder: RunFolder,
-    checkpoint: Checkpoint,
-    warning: Option<String>,
+    config: Config,
+    /// With a warning if it is not the newest; none if the run was killed before it wrote its first one.
+    checkpoint: Option<(Checkpoint, Option<String>)>,
 }
 
 impl Resume {
-    /// Reads the newest complete checkpoint of the run in `path`; `epochs` replaces the number it was to have.
+    /// Reads the newest complete checkpoint of the run in `path`; `epochs` replaces the number it was to have. A run
+    /// that was killed before its first checkpoint starts again.
     ///
     /// # Errors
     /// No run there, another process working on it, no complete checkpoint, or fewer epochs than are finished.
     pub fn open(path: &Path, epochs: Option<u64>) -> Result<Self> {
         let folder = RunFolder::open(path)?;
-        let (mut checkpoint, warning) = Checkpoint::load(path)?;
-        let State { config, progress, .. } = &mut checkpoint.state;
+        let checkpoint = match checkpoint::files(path).iter().any(|file| file.exists()) {
+            true => Some(Checkpoint::load(path)?),
+            false => None,
+        };
+        let (mut config, done) = match &checkpoint {
+            Some((Checkpoint { state, .. }, _)) => (state.config.clone(), state.progress.epoch),
+            None => (folder.load_config()?, 0),
+        };
         config.epochs = epochs.unwrap_or(config.epochs);
-        if config.epochs < progress.epoch {
-            let (wanted, done) = (config.epochs, progress.epoch);
+        if config.epochs < done {
+            let wanted = config.epochs;
             return Err(Error::Usage(format!("--epochs {wanted}: {done} are finished already")));
         }
-        Ok(Self { folder, checkpoint, warning })
+        Ok(Self { folder, config, checkpoint })
     }
 
     /// What the run was started with.
     pub fn config(&self) -> &Config {
-        &self.checkpoint.state.config
+        &self.config
     }
 
     /// Continues on `sets`, which must be the data that the run started with.
@@ -91,8 +99,11 @@ impl Resume {
     /// # Errors
     /// Other data, or a folder that cannot be written to.
     pub fn session<'a>(self, sets: &'a Sets, options: &Options) -> Result<Session<'a>> {
-        let Self { mut folder, checkpoint, warning } = self;
-        let mut state = checkpoint.state.clone();
+        let Self { mut folder, config, checkpoint } = self;
+        let Some((checkpoint, warning)) = checkpoint else {
+            return Session::start(config, sets, folder, options);
+        };
+        let mut state = State { config, ..checkpoint.state.clone() };
         if sets.fingerprint() != state.data || sets.classes != checkpoint.weights.classes {
             let reason = format!("{}: not the images that the run was started with", state.config.data);
             return Err(Error::format(folder.path(), reason));

@@ -3,7 +3,8 @@
 use crate::harness::*;
 use moue::datasets::Split;
 use std::fs::{self, File};
-use std::process::Command;
+use std::path::Path;
+use std::process::{Command, Output};
 use tempfile::TempDir;
 
 /// Three epochs of three steps at once, against a stop in the middle of the second, a resume on another number of
@@ -30,6 +31,25 @@ fn a_resumed_run_is_the_same_to_the_bit() {
     assert_eq!(lines.lines().count(), 3);
     let fewer = failure(&["train", "--resume", text(&parts), "--epochs", "2"], 2);
     assert!(fewer.contains("--epochs 2"), "{fewer}");
+}
+
+/// Killed before the first checkpoint, even with the first epoch's weights written already.
+#[test]
+fn a_run_without_a_checkpoint_starts_again() {
+    let folder = TempDir::new().unwrap();
+    let (whole, run_folder) = (&trained().0, folder.path().join("run"));
+    fs::create_dir(&run_folder).unwrap();
+    fs::copy(whole.join("config.json"), run_folder.join("config.json")).unwrap();
+    fs::write(run_folder.join("best.safetensors"), "of the first epoch").unwrap();
+    succeed(&["train", "--quiet", "--resume", text(&run_folder)]);
+    for file in ["last.safetensors", "best.safetensors"] {
+        assert!(
+            fs::read(whole.join(file)).unwrap() == fs::read(run_folder.join(file)).unwrap(),
+            "{file} differs"
+        );
+    }
+    let message = failure(&["train", "--resume", text(folder.path())], 1);
+    assert!(message.contains(text(folder.path())) && message.contains("no run to resume"), "{message}");
 }
 
 #[test]
@@ -135,24 +155,54 @@ fn a_full_disk_keeps_the_old_files() {
     assert!(left.into_iter().all(|name| !name.to_string_lossy().ends_with(".tmp")));
 }
 
+/// Starts a long training in `run_folder` and sends it `signal` once `file` is there.
 #[cfg(unix)]
-#[test]
-fn ctrl_c_saves_a_checkpoint() {
-    let folder = TempDir::new().unwrap();
-    let run_folder = folder.path().join("run");
-    let arguments = ["train", "--limit", "70", "--epochs", "1000", "--out", text(&run_folder)];
-    let child = moue(&arguments).stderr(std::process::Stdio::piped()).spawn().unwrap();
-    let metrics = run_folder.join("metrics.jsonl");
-    for _ in 0..600 {
-        if metrics.exists() {
+fn interrupted(run_folder: &Path, more: &[&str], file: &str, signal: &str) -> Output {
+    let few = ["train", "--limit", "70", "--seed", "5", "--out", text(run_folder)];
+    let child = moue(&[&few[..], more].concat()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let file = run_folder.join(file);
+    for _ in 0..6000 {
+        if file.exists() {
             break;
         }
-        std::thread::sleep(std::time::Duration::from_millis(100));
+        std::thread::sleep(std::time::Duration::from_millis(10));
     }
-    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
-    let output = child.wait_with_output().unwrap();
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(130), "{stderr}");
-    assert!(stderr.contains("continue with: moue train --resume"), "{stderr}");
-    assert!(run_folder.join("checkpoint.bin").exists());
+    assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+    child.wait_with_output().unwrap()
+}
+
+#[cfg(unix)]
+#[test]
+fn signals_save_a_checkpoint() {
+    for signal in ["-INT", "-TERM"] {
+        let folder = TempDir::new().unwrap();
+        let run_folder = folder.path().join("run");
+        let output = interrupted(&run_folder, &["--epochs", "1000"], "metrics.jsonl", signal);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(130), "{signal}: {stderr}");
+        assert!(stderr.contains("continue with: moue train --resume"), "{signal}: {stderr}");
+        assert!(run_folder.join("checkpoint.bin").exists());
+    }
+}
+
+/// Killed in its first epoch, where only `--checkpoint-every` has saved anything.
+#[cfg(unix)]
+#[test]
+fn a_killed_run_continues_to_the_same_bits() {
+    let folder = TempDir::new().unwrap();
+    let (whole, killed) = (folder.path().join("whole"), folder.path().join("killed"));
+    let options = ["--seed", "5", "--batch", "1", "--epochs", "2"];
+    assert!(train(&whole, &options).status.success());
+
+    let options = ["--batch", "1", "--epochs", "2", "--checkpoint-every", "0"];
+    let output = interrupted(&killed, &options, "checkpoint.bin", "-KILL");
+    assert_eq!(output.status.code(), None, "{output:?}");
+    assert!(!killed.join("metrics.jsonl").exists(), "no epoch was over");
+    succeed(&["train", "--quiet", "--resume", text(&killed)]);
+    for file in ["last.safetensors", "best.safetensors"] {
+        assert!(
+            fs::read(whole.join(file)).unwrap() == fs::read(killed.join(file)).unwrap(),
+            "{file} differs"
+        );
+    }
 }

@@ -2,7 +2,8 @@
 """Trains for hours and tells whether memory stays flat and speed steady.
 
     cargo build --release
-    tests/reliability/soak.py --hours 1 --out /tmp/soak -- --data FER2013 --epochs 120
+    tests/reliability/soak.py --hours 1 -- --data FER2013 --epochs 120 --out runs/soak
+    tests/reliability/soak.py --hours 1 -- --resume runs/soak
 
 Everything behind `--` is for `moue train`. The training is stopped by SIGINT when the time is over, as by Ctrl-C, and
 can be continued. Fails if the process holds over 2 % more memory in its last quarter than in its second one (the
@@ -36,12 +37,16 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hours", type=float, default=1)
     parser.add_argument("--every", type=float, default=5, help="seconds between two looks")
-    parser.add_argument("--out", type=pathlib.Path, required=True, help="folder of the run")
     parser.add_argument("--moue", type=pathlib.Path, default=ROOT / "target/release/moue")
     parser.add_argument("train", nargs="*", help="options for `moue train`")
     args = parser.parse_args()
 
-    command = [args.moue, "train", "--quiet", "--out", args.out, *args.train]
+    folder = next((b for a, b in zip(args.train, args.train[1:]) if a in ("--out", "--resume")), None)
+    if folder is None:
+        parser.error("name the run's folder with --out or --resume")
+    metrics = pathlib.Path(folder) / "metrics.jsonl"
+    earlier = len(metrics.read_text().splitlines()) if metrics.exists() else 0
+    command = [args.moue, "train", "--quiet", *args.train]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     samples, status = watch(process, time.time() + 3600 * args.hours, args.every)
     if status not in (0, 130):
@@ -51,8 +56,12 @@ def main():
         sys.exit("too short to tell: less than eight looks at the process")
     quarter = len(samples) // 4
     quarters = [statistics.median(samples[i * quarter : (i + 1) * quarter]) for i in range(4)]
-    lines = (args.out / "metrics.jsonl").read_text().splitlines()
+    lines = metrics.read_text().splitlines()[earlier:]
+    # The first epoch may have begun before: its speed is left out.
+    lines = lines[1:] if earlier else lines
     speeds = [json.loads(line)["images_per_second"] for line in lines]
+    if not speeds:
+        sys.exit("too short to tell: no whole epoch")
     slowest, median = min(speeds), statistics.median(speeds)
     print(f"{len(samples) * args.every / 60:.0f} minutes, {len(speeds)} epochs")
     print("resident MiB, median of each quarter:", ", ".join(f"{q:.1f}" for q in quarters))

@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# The NEON kernels on a machine that is not an Arm: every kernel against its oracle, and a training of the whole network
+# that must give the oracle's losses and the same bits at any number of threads, under emulation.
+#
+# Installs what is missing: QEMU's user-mode emulator and a cross linker (Debian's packages), the standard library for Arm
+# (rustup). Fails where it cannot; nothing is skipped.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+target=aarch64-unknown-linux-gnu
+if ! command -v qemu-aarch64-static >/dev/null || ! command -v aarch64-linux-gnu-gcc >/dev/null; then
+    sudo=$([ "$(id -u)" = 0 ] || echo sudo)
+    $sudo apt-get update -q
+    $sudo apt-get install -qy --no-install-recommends qemu-user-static gcc-aarch64-linux-gnu libc6-dev-arm64-cross
+fi
+rustup target add "$target"
+
+export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
+export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64-static -L /usr/aarch64-linux-gnu"
+export MOUE_REQUIRE_ISA=neon,portable
+# Only the kernels are worth optimising here: the rest hardly runs.
+test=(cargo test --target "$target" --config profile.dev.opt-level=0 --config 'profile.dev.package.moue-kernels.opt-level=2')
+# The network's shapes take longest under emulation, and add no instruction to the remainder shapes.
+"${test[@]}" -p moue-kernels --lib --test parity -- --skip network_shapes
+"${test[@]}" -p moue --test isas --test determinism

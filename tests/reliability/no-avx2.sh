@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# The tests of instruction sets on an emulated CPU without AVX2: detection must not find it, the portable kernels must do
+# the work.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+if ! command -v qemu-x86_64-static >/dev/null; then
+    sudo=$([ "$(id -u)" = 0 ] || echo sudo)
+    $sudo apt-get update -q
+    $sudo apt-get install -qy --no-install-recommends qemu-user-static
+fi
+export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="qemu-x86_64-static -cpu Nehalem"
+export MOUE_REQUIRE_ISA=portable
+cargo test -p moue-kernels --test parity -- --skip network_shapes
+cargo test -p moue --test isas
