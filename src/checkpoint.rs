@@ -93,7 +93,7 @@ impl Checkpoint {
     /// The newest checkpoint of the run in `folder` that is complete, and a warning if it is not the newest one.
     pub(crate) fn load(folder: &Path) -> Result<(Self, Option<String>)> {
         let [newest, previous] = files(folder);
-        if !newest.exists() && !previous.exists() {
+        if !exists(folder) {
             return Err(Error::format(folder, "no checkpoint to resume from"));
         }
         match Self::read(&newest) {
@@ -137,6 +137,11 @@ impl Checkpoint {
         let fits = adam.restore(self.adam_steps, &self.m, &self.v);
         assert!(fits, "moments were read with the length of these parameters");
     }
+}
+
+/// Whether the run in `folder` has written a checkpoint yet.
+pub(crate) fn exists(folder: &Path) -> bool {
+    files(folder).iter().any(|file| file.exists())
 }
 
 /// The newest checkpoint and the one before it.

@@ -52,6 +52,14 @@ impl Staged {
     }
 }
 
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if !self.published {
+            fs::remove_file(&self.temporary).ok();
+        }
+    }
+}
+
 /// Removes the temporary files that killed processes left in `folder`, where no other process may be writing.
 pub(crate) fn remove_abandoned(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
@@ -66,14 +74,6 @@ pub(crate) fn remove_abandoned(folder: &Path) {
 fn is_temporary(name: &str) -> bool {
     let middle = name.strip_prefix('.').and_then(|rest| rest.strip_suffix(".tmp"));
     middle.and_then(|m| m.rsplit_once('.')).is_some_and(|(_, process)| process.parse::<u32>().is_ok())
-}
-
-impl Drop for Staged {
-    fn drop(&mut self) {
-        if !self.published {
-            fs::remove_file(&self.temporary).ok();
-        }
-    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use moue::ops::Real;
 
 const STEPS: usize = 3;
 
-/// Relative error of a loss, far below the bound of its roundings (1e-4 before the first step): measured are 8e-7 at
+/// Relative error of a loss, far below the bound of its roundings (1e-4 before the first step): measured are 4e-6 at
 /// most, where a wrong sign or a missing term shows in the second digit.
 const ALLOWED: f64 = 1e-5;
 

@@ -146,17 +146,26 @@ impl RunFolder {
     /// Writes the line of the epoch `row.epoch`, in place of lines from that epoch on that an interrupted process
     /// may have left.
     pub(super) fn save_metrics(&self, row: &EpochRow) -> Result<()> {
-        let path = self.metrics();
-        let old = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(e) if e.kind() == ErrorKind::NotFound => String::new(),
-            Err(e) => return Err(Error::io(path)(e)),
-        };
+        let old = self.read_metrics()?;
         let earlier = |line: &&str| serde_json::from_str::<EpochRow>(line).is_ok_and(|r| r.epoch < row.epoch);
         let mut lines: Vec<&str> = old.lines().filter(earlier).collect();
         let new = serde_json::to_string(row).expect("plain data");
         lines.push(&new);
-        write_atomically(&path, (lines.join("\n") + "\n").as_bytes())
+        write_atomically(&self.metrics(), (lines.join("\n") + "\n").as_bytes())
+    }
+
+    /// Epochs that have left their line.
+    pub(super) fn epochs_recorded(&self) -> Result<usize> {
+        Ok(self.read_metrics()?.lines().count())
+    }
+
+    /// The lines so far; none before the first epoch is over.
+    fn read_metrics(&self) -> Result<String> {
+        let path = self.metrics();
+        match fs::read_to_string(&path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(String::new()),
+            text => text.map_err(Error::io(path)),
+        }
     }
 }
 

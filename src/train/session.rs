@@ -73,7 +73,10 @@ impl Resume {
     /// No run there, another process working on it, no complete checkpoint, or fewer epochs than are finished.
     pub fn open(path: &Path, epochs: Option<u64>) -> Result<Self> {
         let folder = RunFolder::open(path)?;
-        let checkpoint = match checkpoint::files(path).iter().any(|file| file.exists()) {
+        // The first epoch's files are there before its checkpoint. A run that came further has lost its checkpoints:
+        // starting again would overwrite its weights.
+        let lost = folder.epochs_recorded()? > 1;
+        let checkpoint = match checkpoint::exists(path) || lost {
             true => Some(Checkpoint::load(path)?),
             false => None,
         };
@@ -242,7 +245,6 @@ impl<'a> Session<'a> {
         if step.ends_epoch {
             self.end_epoch()
         } else if self.saved.elapsed() >= self.checkpoint_every {
-            self.tick();
             self.save_checkpoint()
         } else {
             Ok(())
@@ -305,7 +307,6 @@ impl<'a> Session<'a> {
     }
 
     fn pause(&mut self) -> Result<()> {
-        self.tick();
         // The end of an epoch has written one already.
         if self.state.progress.batch > 0 {
             self.save_checkpoint()?;
@@ -316,6 +317,7 @@ impl<'a> Session<'a> {
     }
 
     fn save_checkpoint(&mut self) -> Result<()> {
+        self.tick();
         self.state.save(self.folder.path(), self.trainer.weights(), self.trainer.adam())?;
         self.saved = Instant::now();
         Ok(())

@@ -52,6 +52,18 @@ fn a_run_without_a_checkpoint_starts_again() {
     assert!(message.contains(text(folder.path())) && message.contains("no run to resume"), "{message}");
 }
 
+/// Starting again would overwrite weights of later epochs.
+#[test]
+fn a_run_that_lost_its_checkpoints_is_left_alone() {
+    let folder = TempDir::new().unwrap();
+    for file in ["config.json", "metrics.jsonl", "best.safetensors"] {
+        fs::copy(trained().0.join(file), folder.path().join(file)).unwrap();
+    }
+    let message = failure(&["train", "--resume", text(folder.path())], 1);
+    assert!(message.contains("no checkpoint to resume from"), "{message}");
+    assert!(fs::read(best()).unwrap() == fs::read(folder.path().join("best.safetensors")).unwrap());
+}
+
 #[test]
 fn a_damaged_checkpoint_is_replaced_by_the_previous_one() {
     let folder = TempDir::new().unwrap();

@@ -4,11 +4,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-if ! command -v qemu-x86_64-static >/dev/null; then
-    sudo=$([ "$(id -u)" = 0 ] || echo sudo)
-    $sudo apt-get update -q
-    $sudo apt-get install -qy --no-install-recommends qemu-user-static
-fi
+. tests/reliability/install.sh
+need qemu-x86_64-static qemu-user-static
 export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="qemu-x86_64-static -cpu Nehalem"
 export MOUE_REQUIRE_ISA=portable
 cargo test -p moue-kernels --test parity -- --skip network_shapes
