@@ -5,8 +5,8 @@ was left alone: weights and metrics must be the same to the bit.
     cargo build --release
     tests/reliability/kill.py --kills 100
 
-Every life of the process has another number of threads. Every second one writes a checkpoint after each step, so that
-about half of its time is spent writing files, and the others only at the ends of epochs of about a second.
+Every life of the process has another number of threads. Every second one writes a checkpoint after each step, the
+others only at the ends of epochs.
 """
 import argparse, json, pathlib, random, subprocess, sys, tempfile, time
 
