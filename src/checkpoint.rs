@@ -1,14 +1,14 @@
 //! Everything that a run needs to continue bit for bit.
 //!
 //! A file is the magic `MOUECKP1`, the CRC-32 of the rest (little-endian), and a safetensors archive: parameters
-//! and running buffers under their names, Adam's moments `adam.m` and `adam.v`, and a JSON description. A run
-//! keeps the newest two, so that one is always complete and a damaged one can be replaced.
+//! and running buffers under their names, Adam's moments `adam.m` and `adam.v`, the moving average of the weights
+//! `average.values` and `average.buffers` if the run has one, and a JSON description. A run keeps the newest two, so that one is always complete and a damaged one can be replaced.
 
 use crate::archive::{Reader, Writer, not_finite, read_file};
 use crate::error::{Error, Result};
 use crate::files::Staged;
 use crate::optim::Adam;
-use crate::train::{Config, Progress};
+use crate::train::{Average, Config, Progress};
 use crate::weights::{Facts, Weights};
 use moue_datasets::Normalisation;
 use moue_kernels::Isa;
@@ -46,6 +46,7 @@ pub(crate) struct Checkpoint {
     adam_steps: u64,
     m: Vec<f32>,
     v: Vec<f32>,
+    average: Option<Average>,
 }
 
 impl State {
@@ -55,7 +56,13 @@ impl State {
     }
 
     /// Writes the newest checkpoint of the run in `folder`; what was the newest becomes the previous one.
-    pub(crate) fn save(&self, folder: &Path, weights: &Weights, adam: &Adam) -> Result<()> {
+    pub(crate) fn save(
+        &self,
+        folder: &Path,
+        weights: &Weights,
+        adam: &Adam,
+        average: Option<&Average>,
+    ) -> Result<()> {
         let [newest, previous] = files(folder);
         let (_, m, v) = adam.state();
         let finite = |x: &[f32]| x.iter().all(|x| x.is_finite());
@@ -64,19 +71,23 @@ impl State {
             let path = newest.display();
             return Err(Error::NotFinite(format!("{path}: not written, as `{name}` is not finite")));
         }
-        let staged = Staged::write(&newest, &self.to_bytes(weights, adam))?;
+        let staged = Staged::write(&newest, &self.to_bytes(weights, adam, average))?;
         if newest.exists() {
             fs::rename(&newest, &previous).map_err(Error::io(&previous))?;
         }
         staged.publish()
     }
 
-    fn to_bytes(&self, weights: &Weights, adam: &Adam) -> Vec<u8> {
+    fn to_bytes(&self, weights: &Weights, adam: &Adam, average: Option<&Average>) -> Vec<u8> {
         let (adam_steps, m, v) = adam.state();
         let mut writer = Writer::default();
         writer.params(&weights.params);
         writer.tensor("adam.m", &[m.len()], m);
         writer.tensor("adam.v", &[v.len()], v);
+        if let Some(Average { values, buffers, .. }) = average {
+            writer.tensor("average.values", &[values.len()], values);
+            writer.tensor("average.buffers", &[buffers.len()], buffers);
+        }
         let body = writer.finish(&Header {
             state: self.clone(),
             classes: weights.classes.clone(),
@@ -128,14 +139,25 @@ impl Checkpoint {
         let (mut m, mut v) = (vec![0.0; len], vec![0.0; len]);
         reader.take("adam.m", &[len], &mut m)?;
         reader.take("adam.v", &[len], &mut v)?;
+        let decay = state.config.refinements.average;
+        let mut average = (decay > 0.0).then(|| Average::new(decay, &weights.params));
+        if let Some(Average { values, buffers, .. }) = &mut average {
+            reader.take("average.values", &[values.len()], values)?;
+            reader.take("average.buffers", &[buffers.len()], buffers)?;
+        }
         reader.finish()?;
-        Ok(Self { state, weights, adam_steps, m, v })
+        Ok(Self { state, weights, adam_steps, m, v, average })
     }
 
     /// Gives an optimiser of these weights the stored moments and count of steps.
     pub(crate) fn restore(&self, adam: &mut Adam) {
         let fits = adam.restore(self.adam_steps, &self.m, &self.v);
         assert!(fits, "moments were read with the length of these parameters");
+    }
+
+    /// The stored moving average of the weights, if the run has one.
+    pub(crate) fn average(&self) -> Option<&Average> {
+        self.average.as_ref()
     }
 }
 
@@ -153,9 +175,9 @@ pub(crate) fn files(folder: &Path) -> [PathBuf; 2] {
 mod tests {
     use super::*;
     use crate::nn::{CbamPosition, Loss, Model};
-    use crate::train::{Augmentation, Schedule};
+    use crate::train::{Augmentation, Refinements, Schedule};
 
-    fn state() -> (State, Weights, Adam) {
+    fn state() -> (State, Weights, Adam, Average) {
         let model = Model { cbam: CbamPosition::None, loss: Loss::Softmax, classes: 2 };
         let classes = vec!["happy".to_owned(), "sad".to_owned()];
         let normalisation = Normalisation { mean: 0.5, std: 0.25 };
@@ -174,32 +196,36 @@ mod tests {
             schedule: Schedule::Cosine,
             seed: u64::MAX,
             augment: Augmentation::Paper,
+            refinements: Refinements { average: 0.5, ..Refinements::default() },
         };
-        (State::new(config, 5), weights, adam)
+        let mut average = Average::new(0.5, &weights.params);
+        average.values[3] += 0.25;
+        (State::new(config, 5), weights, adam, average)
     }
 
     #[test]
     fn a_round_trip_keeps_every_bit() {
         let folder = tempfile::tempdir().unwrap();
-        let (mut state, weights, adam) = state();
+        let (mut state, weights, adam, average) = state();
         state.progress.tally.loss = 0.1 + 0.7;
-        state.save(folder.path(), &weights, &adam).unwrap();
+        state.save(folder.path(), &weights, &adam, Some(&average)).unwrap();
         let (loaded, warning) = Checkpoint::load(folder.path()).unwrap();
         assert!(warning.is_none());
         assert_eq!((&loaded.state.config, &loaded.state.progress), (&state.config, &state.progress));
         let mut restored = Adam::new(&loaded.weights.params, 0.1, Isa::fastest());
         loaded.restore(&mut restored);
         assert_eq!(restored.state(), adam.state());
-        assert!(loaded.state.to_bytes(&loaded.weights, &restored) == state.to_bytes(&weights, &adam));
+        let again = loaded.state.to_bytes(&loaded.weights, &restored, loaded.average());
+        assert!(again == state.to_bytes(&weights, &adam, Some(&average)));
     }
 
     #[test]
     fn the_previous_one_steps_in_for_a_damaged_or_missing_one() {
         let folder = tempfile::tempdir().unwrap();
-        let (mut state, weights, adam) = state();
+        let (mut state, weights, adam, average) = state();
         for step in [10, 20] {
             state.progress.step = step;
-            state.save(folder.path(), &weights, &adam).unwrap();
+            state.save(folder.path(), &weights, &adam, Some(&average)).unwrap();
         }
         let [newest, _] = files(folder.path());
         let good = fs::read(&newest).unwrap();
@@ -219,12 +245,12 @@ mod tests {
     #[test]
     fn a_broken_state_is_not_written() {
         let folder = tempfile::tempdir().unwrap();
-        let (state, mut weights, adam) = state();
-        state.save(folder.path(), &weights, &adam).unwrap();
+        let (state, mut weights, adam, average) = state();
+        state.save(folder.path(), &weights, &adam, Some(&average)).unwrap();
         let [newest, _] = files(folder.path());
         let before = fs::read(&newest).unwrap();
         weights.params.get_mut("head.weight").unwrap()[0] = f32::INFINITY;
-        let error = state.save(folder.path(), &weights, &adam).unwrap_err().to_string();
+        let error = state.save(folder.path(), &weights, &adam, Some(&average)).unwrap_err().to_string();
         assert!(error.contains("`head.weight` is not finite"), "{error}");
         assert!(fs::read(&newest).unwrap() == before);
         let message = Checkpoint::load(&folder.path().join("nowhere")).unwrap_err().to_string();

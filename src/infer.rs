@@ -6,6 +6,7 @@ use crate::graph::{Graph, Phase};
 use crate::nn::{FoldedNetwork, Model};
 use crate::params::Params;
 use crate::plan::{OpTime, Plan};
+use crate::views::Views;
 use crate::weights::Weights;
 use moue_datasets::{Faces, Loader, Normalisation, PIXELS};
 use moue_kernels::Isa;
@@ -215,6 +216,7 @@ pub(crate) fn argmax(row: &[f32]) -> usize {
 pub struct Classifier {
     weights: Weights,
     forward: Forward,
+    views: Views,
 }
 
 impl Classifier {
@@ -224,7 +226,13 @@ impl Classifier {
     /// As [`Forward::new`].
     pub fn new(weights: Weights, isa: Isa) -> Result<Self> {
         let forward = Forward::new(weights.model, &weights.params, isa)?;
-        Ok(Self { weights, forward })
+        Ok(Self { weights, forward, views: Views::One })
+    }
+
+    /// Classifies several views of each face from now on.
+    #[must_use]
+    pub fn with_views(self, views: Views) -> Self {
+        Self { views, ..self }
     }
 
     /// A classifier with the weights in the file at `path`.
@@ -250,17 +258,21 @@ impl Classifier {
     /// # Errors
     /// A model that does not compile.
     pub fn probabilities(&mut self, faces: &[&[u8; PIXELS]]) -> Result<Vec<Vec<f32>>> {
-        let Self { weights, forward } = self;
+        let Self { weights, forward, views } = self;
         let (scale, classes) = (weights.model.logit_scale(), weights.model.classes);
+        let (count, affine) = (views.count(), weights.normalisation.affine());
         let mut probabilities = Vec::with_capacity(faces.len());
         for faces in faces.chunks(BATCH) {
-            let logits = forward.logits(faces.len(), |pixels| {
-                for (face, pixels) in faces.iter().zip(pixels.chunks_exact_mut(PIXELS)) {
-                    weights.normalisation.apply(&face[..], pixels);
+            let logits = forward.logits(faces.len() * count, |pixels| {
+                for (face, pixels) in faces.iter().zip(pixels.chunks_exact_mut(count * PIXELS)) {
+                    views.write(face, affine, pixels);
                 }
                 Ok(())
             })?;
-            probabilities.extend(logits.chunks_exact(classes).map(|row| softmax(row, scale)));
+            probabilities.extend(logits.chunks_exact(count * classes).map(|rows| {
+                let views: Vec<_> = rows.chunks_exact(classes).map(|row| softmax(row, scale)).collect();
+                (0..classes).map(|c| views.iter().map(|p| p[c]).sum::<f32>() / count as f32).collect()
+            }));
         }
         Ok(probabilities)
     }
@@ -270,7 +282,12 @@ impl Classifier {
     /// # Errors
     /// No faces, or inconsistent ones.
     pub fn classify(&mut self, faces: &Faces) -> Result<Vec<usize>> {
-        self.forward.classify(faces, self.weights.normalisation)
+        if self.views == Views::One {
+            return self.forward.classify(faces, self.weights.normalisation);
+        }
+        faces.check(self.weights.model.classes)?;
+        let faces: Vec<&[u8; PIXELS]> = faces.pixels.as_chunks().0.iter().collect();
+        Ok(self.probabilities(&faces)?.iter().map(|p| argmax(p)).collect())
     }
 }
 
@@ -317,5 +334,14 @@ mod tests {
         assert_eq!(together[66], single[0]);
         let labels = classifier.classify(&faces).unwrap();
         assert_eq!(labels, together.iter().map(|p| argmax(p)).collect::<Vec<_>>());
+
+        let mirrored: Vec<u8> = faces.face(3).chunks(48).flat_map(|row| row.iter().rev().copied()).collect();
+        let pair = [faces.face(3).try_into().unwrap(), mirrored[..].try_into().unwrap()];
+        let mut both = classifier.with_views(Views::Flip);
+        let p = both.probabilities(&pair).unwrap();
+        assert_eq!(p[0], p[1], "a face and its mirror image have the same two views");
+        assert_ne!(p[0], together[3]);
+        let labels = both.classify(&faces).unwrap();
+        assert_eq!(labels[3], argmax(&p[0]));
     }
 }

@@ -25,6 +25,7 @@ mod planner;
 pub mod profile;
 mod tensor;
 pub mod train;
+mod views;
 mod weights;
 
 pub use error::{Error, Result};
@@ -37,4 +38,5 @@ pub use optim::Adam;
 pub use params::{Init, ParamSpec, Params};
 pub use plan::{OpTime, Plan};
 pub use tensor::Tensor;
+pub use views::Views;
 pub use weights::{Facts, Weights};

@@ -149,6 +149,15 @@ impl<T: Real> Params<T> {
         Some(&mut self.buffers[self.buffer_spans[i].clone()])
     }
 
+    /// Multiplies weights by `keep`. Biases, scales and shifts, which have one dimension, stay: they do not overfit,
+    /// and a norm behind a convolution would undo a smaller scale of the two.
+    pub(crate) fn shrink_weights(&mut self, keep: f64) {
+        let weights = self.specs.iter().zip(&self.spans).filter(|(spec, _)| spec.dims.len() > 1);
+        for (_, span) in weights {
+            self.values[span.clone()].iter_mut().for_each(|x| *x = T::from_f64(x.to_f64() * keep));
+        }
+    }
+
     /// Checks that these are the parameters that a graph records.
     ///
     /// # Errors

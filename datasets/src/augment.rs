@@ -1,4 +1,4 @@
-//! Random rotation, zoom, shear, shift and mirroring of a face.
+//! Random rotation, zoom, shear, shift and mirroring of a face, and random erasing.
 //!
 //! One draw is one affine map from the output grid back to the input face, sampled bilinearly. Where
 //! the map leaves the face, the nearest edge pixel fills.
@@ -28,18 +28,20 @@ pub struct Augment {
     pub shift: f32,
     /// Probability of mirroring left and right.
     pub flip: f32,
+    /// Probability of erasing a rectangle: see [`Augment::erase`].
+    pub erase: f32,
 }
 
 impl Augment {
     /// The augmentation of the paper: 10 degrees, zoom, shear and shift of 0.1, half of the faces
     /// mirrored.
     pub const fn paper() -> Self {
-        Self { rotation_degrees: 10.0, zoom: 0.1, shear: 0.1, shift: 0.1, flip: 0.5 }
+        Self { rotation_degrees: 10.0, zoom: 0.1, shear: 0.1, shift: 0.1, flip: 0.5, erase: 0.0 }
     }
 
     /// Faces as they are.
     pub const fn none() -> Self {
-        Self { rotation_degrees: 0.0, zoom: 0.0, shear: 0.0, shift: 0.0, flip: 0.0 }
+        Self { rotation_degrees: 0.0, zoom: 0.0, shear: 0.0, shift: 0.0, flip: 0.0, erase: 0.0 }
     }
 
     /// Whether every draw leaves the face as it is.
@@ -58,6 +60,7 @@ impl Augment {
             ("augment.shear", self.shear, 2.0, "0 to 2"),
             ("augment.shift", self.shift, 1.0, "0 to 1"),
             ("augment.flip", self.flip, 1.0, "0 to 1"),
+            ("augment.erase", self.erase, 1.0, "0 to 1"),
         ] {
             if !(0.0..=max).contains(&value) {
                 return Err(Error::invalid(name, expected, value));
@@ -118,7 +121,26 @@ impl Augment {
         let length = out.len();
         let out = out.first_chunk_mut().ok_or_else(|| too_short("out", length))?;
         self.draw(rng).sample(face, factor, addend, out);
+        if self.erase > 0.0 && rng.uniform() < self.erase {
+            erase(rng, factor, addend, out);
+        }
         Ok(())
+    }
+}
+
+/// Random erasing (Zhong et al. 2020, algorithm 1): a rectangle of 2 to 20 % of the face, its sides in a ratio of 0.3
+/// to 1 / 0.3, is overwritten with noise, so that no single part of a face can be relied on.
+fn erase(rng: &mut Rng, factor: f32, addend: f32, out: &mut [f32; PIXELS]) {
+    let area = rng.range(0.02, 0.2) * PIXELS as f32;
+    let ratio = rng.range(0.3f32.ln(), -0.3f32.ln()).exp();
+    let side = |x: f32| (x.sqrt().round() as usize).clamp(1, SIDE);
+    let (height, width) = (side(area * ratio), side(area / ratio));
+    let top = rng.below(SIDE - height + 1);
+    let left = rng.below(SIDE - width + 1);
+    for row in out.chunks_exact_mut(SIDE).skip(top).take(height) {
+        for pixel in &mut row[left..left + width] {
+            *pixel = rng.below(256) as f32 * factor + addend;
+        }
     }
 }
 
@@ -326,7 +348,8 @@ mod tests {
     fn fast_and_clamped_samples_agree_with_a_plain_evaluation() {
         let face = textured();
         let mut rng = Rng::new(9);
-        let wild = Augment { rotation_degrees: 180.0, zoom: 0.9, shear: 2.0, shift: 1.0, flip: 0.5 };
+        let wild =
+            Augment { rotation_degrees: 180.0, zoom: 0.9, shear: 2.0, shift: 1.0, flip: 0.5, erase: 0.0 };
         for ranges in [Augment::paper(), wild] {
             for _ in 0..200 {
                 let map = ranges.draw(&mut rng);
@@ -360,6 +383,28 @@ mod tests {
         assert_eq!(first, draw(1));
         assert_ne!(first, draw(2));
         assert!(first.iter().all(|p| (0.0..=255.0).contains(p)));
+    }
+
+    #[test]
+    fn erasing_overwrites_one_rectangle() {
+        let face = [100; PIXELS];
+        let erase = Augment { erase: 1.0, ..Augment::none() };
+        for seed in 0..50 {
+            let mut out = [f32::NAN; PIXELS];
+            erase.apply(&mut Rng::new(seed), &face, &mut out).unwrap();
+            assert!(out.iter().all(|p| (0.0..=255.0).contains(p)));
+            let changed: Vec<_> =
+                (0..PIXELS).filter(|&i| out[i] != 100.0).map(|i| (i / SIDE, i % SIDE)).collect();
+            let span = |of: fn(&(usize, usize)) -> usize| {
+                let (low, high) =
+                    (changed.iter().map(of).min().unwrap(), changed.iter().map(of).max().unwrap());
+                high - low + 1
+            };
+            let area = span(|p| p.0) * span(|p| p.1);
+            // Noise meets the old value in one pixel of 256.
+            assert!(changed.len() <= area && 10 * changed.len() >= 9 * area, "{} of {area}", changed.len());
+            assert!((40..=480).contains(&area), "{area}");
+        }
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Cross-entropy of a softmax with additive margin (AM-Softmax, Wang et al. 2018, eq. 6); scale 1 and margin 0
-//! give the plain softmax.
+//! Cross-entropy of a softmax with additive margin (AM-Softmax, Wang et al. 2018, eq. 6), against targets that may be
+//! smoothed (Szegedy et al. 2016, section 7); scale 1, margin 0 and smoothing 0 give the plain softmax.
 
 use crate::{Grad, Isa, Mode};
 
@@ -12,12 +12,22 @@ pub struct MarginSoftmax {
     pub scale: f64,
     /// m: subtracted from the true class's logit before scaling.
     pub margin: f64,
+    /// Share of the target that is spread evenly over all classes, 0 to below 1.
+    pub smoothing: f64,
+}
+
+impl MarginSoftmax {
+    /// Target of class `j` of a row with this label: (1 - smoothing) * onehot + smoothing / classes.
+    fn target(&self, j: usize, label: u32) -> f64 {
+        let onehot = if j == label as usize { 1.0 - self.smoothing } else { 0.0 };
+        onehot + self.smoothing / self.classes as f64
+    }
 }
 
 /// Labels are class indices below `classes`.
 pub trait LossKernels: Sized {
-    /// `loss[0]` = mean over rows of `-log softmax(s * (x - m * onehot))[label]`; `probabilities` gets that softmax,
-    /// `[n, classes]` (the largest is subtracted first, so nothing overflows).
+    /// `loss[0]` = mean over rows of the targets' sum of `-target * log softmax(s * (x - m * onehot))`;
+    /// `probabilities` gets that softmax, `[n, classes]` (the largest is subtracted first, so nothing overflows).
     fn margin_softmax_forward(
         isa: Isa,
         loss: &MarginSoftmax,
@@ -26,7 +36,7 @@ pub trait LossKernels: Sized {
         value: &mut [Self],
         probabilities: &mut [Self],
     );
-    /// dx = `dvalue[0]` * s / n * (probabilities - onehot).
+    /// dx = `dvalue[0]` * s / n * (probabilities - targets).
     fn margin_softmax_backward(
         isa: Isa,
         loss: &MarginSoftmax,
@@ -63,7 +73,8 @@ impl LossKernels for f32 {
                 *p = ((scaled(j) - largest).exp() / sum) as f32;
             }
             // In this order the logarithm is not lost beside a huge logit.
-            total += sum.ln() + (largest - scaled(label as usize));
+            total +=
+                sum.ln() + (0..classes).map(|j| loss.target(j, label) * (largest - scaled(j))).sum::<f64>();
         }
         value[0] = (total / labels.len() as f64) as f32;
     }
@@ -84,8 +95,7 @@ impl LossKernels for f32 {
         let rows = probabilities.chunks_exact(classes).zip(dx.to.chunks_exact_mut(classes));
         for ((probabilities, dx), &label) in rows.zip(labels) {
             for (j, (dx, p)) in dx.iter_mut().zip(probabilities).enumerate() {
-                let onehot = if j == label as usize { 1.0 } else { 0.0 };
-                let gradient = factor * (p - onehot);
+                let gradient = factor * (p - loss.target(j, label) as f32);
                 match mode {
                     Mode::Set => *dx = gradient,
                     Mode::Add => *dx += gradient,
@@ -122,7 +132,7 @@ mod tests {
     #[test]
     fn without_margin_it_is_cross_entropy() {
         // exp of (ln 1, ln 2, ln 5) is 1, 2, 5: probabilities 1/8, 2/8, 5/8, loss -ln(2/8).
-        let plain = MarginSoftmax { classes: 3, scale: 1.0, margin: 0.0 };
+        let plain = MarginSoftmax { classes: 3, scale: 1.0, margin: 0.0, smoothing: 0.0 };
         let (value, p, dx) = run(plain, &[0.0, 2f32.ln(), 5f32.ln()], &[1]);
         assert!((value - 4f32.ln()).abs() < 1e-6, "{value}");
         assert!(close(&p, &[0.125, 0.25, 0.625]), "{p:?}");
@@ -132,15 +142,25 @@ mod tests {
     #[test]
     fn the_margin_is_taken_from_the_true_class_before_scaling() {
         // s (x - m) = 2 (ln 3 / 2 + 0.5 - 0.5) = ln 3 against 0: probabilities 3/4, 1/4.
-        let loss = MarginSoftmax { classes: 2, scale: 2.0, margin: 0.5 };
+        let loss = MarginSoftmax { classes: 2, scale: 2.0, margin: 0.5, smoothing: 0.0 };
         let (value, p, dx) = run(loss, &[3f32.ln() / 2.0 + 0.5, 0.0], &[0]);
         assert!((value - (4f32 / 3.0).ln()).abs() < 1e-6, "{value}");
         assert!(close(&p, &[0.75, 0.25]) && close(&dx, &[-0.5, 0.5]), "{p:?} {dx:?}");
     }
 
     #[test]
+    fn smoothing_spreads_the_target() {
+        // Targets 0.1, 0.8, 0.1 against probabilities 1/8, 2/8, 5/8.
+        let smooth = MarginSoftmax { classes: 3, scale: 1.0, margin: 0.0, smoothing: 0.3 };
+        let (value, _, dx) = run(smooth, &[0.0, 2f32.ln(), 5f32.ln()], &[1]);
+        let want = 0.1 * 8f32.ln() + 0.8 * 4f32.ln() + 0.1 * 1.6f32.ln();
+        assert!((value - want).abs() < 1e-6, "{value}");
+        assert!(close(&dx, &[0.025, -0.55, 0.525]), "{dx:?}");
+    }
+
+    #[test]
     fn huge_logits_do_not_overflow() {
-        let plain = MarginSoftmax { classes: 2, scale: 1.0, margin: 0.0 };
+        let plain = MarginSoftmax { classes: 2, scale: 1.0, margin: 0.0, smoothing: 0.0 };
         let (value, p, dx) = run(plain, &[1e30, -1e30, 3e38, 3e38], &[0, 1]);
         assert!((value - 2f32.ln() / 2.0).abs() < 1e-6, "{value}");
         assert_eq!((p, dx), (vec![1.0, 0.0, 0.5, 0.5], vec![0.0, 0.0, 0.25, -0.25]));

@@ -4,6 +4,7 @@ use super::{Context, data};
 use crate::error::{Error, Result};
 use crate::infer::Classifier;
 use crate::output::{out, outln};
+use crate::views::Views;
 use moue_datasets::{Dataset, Split};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -15,6 +16,9 @@ pub(super) struct Args {
     /// Weights of a run, such as runs/NAME/best.safetensors.
     #[arg(long, value_name = "FILE")]
     weights: PathBuf,
+    /// Views of each face whose answers are averaged.
+    #[arg(long, value_enum, value_name = "VIEWS", default_value_t = Views::One)]
+    views: Views,
     #[command(flatten)]
     data: data::DataArgs,
     /// train, validation or test [default: validation if there is one, else test, else train].
@@ -37,7 +41,7 @@ struct Evaluation {
 }
 
 pub(super) fn run(args: Args, context: &Context) -> Result<()> {
-    let mut classifier = Classifier::load(&args.weights, context.isa)?;
+    let mut classifier = Classifier::load(&args.weights, context.isa)?.with_views(args.views);
     let dataset = data::open(&args.data.data, args.data.limit, context)?;
     let split = args.split.unwrap_or_else(|| default_split(&dataset));
     let faces = dataset.split(split)?;

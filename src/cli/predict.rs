@@ -4,6 +4,7 @@ use super::Context;
 use crate::error::{Error, Result};
 use crate::infer::{Classifier, argmax};
 use crate::output::{errln, outln};
+use crate::views::Views;
 use moue_datasets::PIXELS;
 use moue_datasets::decode::{fit_face, is_image, read_grey};
 use rayon::prelude::*;
@@ -26,6 +27,9 @@ pub(super) struct Args {
     /// Weights of a run, such as runs/NAME/best.safetensors.
     #[arg(long, value_name = "FILE")]
     weights: PathBuf,
+    /// Views of each face whose answers are averaged.
+    #[arg(long, value_enum, value_name = "VIEWS", default_value_t = Views::One)]
+    views: Views,
 }
 
 /// What `--json` prints.
@@ -63,7 +67,7 @@ impl Serialize for Probabilities {
 }
 
 pub(super) fn run(args: Args, context: &Context) -> Result<()> {
-    let mut classifier = Classifier::load(&args.weights, context.isa)?;
+    let mut classifier = Classifier::load(&args.weights, context.isa)?.with_views(args.views);
     let mut results = Vec::new();
     let mut images = Vec::new();
     for path in &args.paths {

@@ -4,7 +4,9 @@ use super::model::ModelArgs;
 use super::{Context, data, positive};
 use crate::error::{Error, Result};
 use crate::output::{errln, outln};
-use crate::train::{Augmentation, Config, Fold, Options, Report, Resume, RunFolder, Schedule, Session, Sets};
+use crate::train::{
+    Augmentation, Config, Fold, Options, Refinements, Report, Resume, RunFolder, Schedule, Session, Sets,
+};
 use crate::{Graph, Phase};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
@@ -46,13 +48,15 @@ pub(super) struct Args {
     /// Variation of the training images.
     #[arg(long, value_enum, default_value_t = Augmentation::Paper)]
     augment: Augmentation,
+    #[command(flatten)]
+    refinements: Refinements,
     /// Folder for the run [default: a new one in runs/].
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
     /// Continue the run in this folder; only --epochs may be given anew.
     #[arg(long, value_name = "RUN", conflicts_with_all = [
         "data", "limit", "model", "cbam", "loss", "scale", "margin", "batch", "lr", "schedule", "seed", "augment", "out",
-        "folds", "fold", "plan",
+        "folds", "fold", "plan", "weight_decay", "smoothing", "erase", "average",
     ])]
     resume: Option<PathBuf>,
     /// Cut the training split into K folds by image number...
@@ -123,6 +127,7 @@ impl Args {
             schedule: self.schedule,
             seed: self.seed,
             augment: self.augment,
+            refinements: self.refinements,
         })
     }
 }

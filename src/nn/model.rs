@@ -104,6 +104,11 @@ impl Model {
 
     /// Records the model for batches of `n` faces.
     pub fn record(&self, g: &mut Graph, n: usize) -> Network {
+        self.record_smoothed(g, n, 0.0)
+    }
+
+    /// Records the model with smoothed targets in its loss: see [`Graph::margin_softmax`].
+    pub fn record_smoothed(&self, g: &mut Graph, n: usize, smoothing: f64) -> Network {
         let input = g.input([n, SIDE, SIDE, 1]);
         let attend = |g: &mut Graph, x: Operand, here: CbamPosition| {
             if self.cbam != here {
@@ -124,8 +129,8 @@ impl Model {
         let labels = g.labels(n);
         let logits = self.logits(g, embedding);
         let loss = match self.loss {
-            Loss::Softmax => g.cross_entropy(logits, labels),
-            Loss::AmSoftmax { scale, margin } => g.margin_softmax(logits, labels, scale, margin),
+            Loss::Softmax => g.margin_softmax(logits, labels, 1.0, 0.0, smoothing),
+            Loss::AmSoftmax { scale, margin } => g.margin_softmax(logits, labels, scale, margin, smoothing),
         };
         g.keep(logits);
         Network { input, labels, logits, embedding, loss }

@@ -13,10 +13,18 @@ struct MarginSoftmax {
 }
 
 impl Graph {
-    /// Mean over rows of `-log softmax(scale * (x - margin * onehot(label)))[label]`: one number.
+    /// Mean over rows of the sum over classes of `-target * log softmax(scale * (x - margin * onehot(label)))`: one
+    /// number. The target is `(1 - smoothing) * onehot(label) + smoothing / classes` (Szegedy et al. 2016, section 7).
     ///
     /// `logits` is `[n, 1, 1, classes]`, `labels` n class indices.
-    pub fn margin_softmax(&mut self, logits: Var, labels: Labels, scale: f64, margin: f64) -> Var {
+    pub fn margin_softmax(
+        &mut self,
+        logits: Var,
+        labels: Labels,
+        scale: f64,
+        margin: f64,
+        smoothing: f64,
+    ) -> Var {
         let shape = self.shape(logits);
         let rows = self.labels[labels.0];
         self.require(
@@ -27,14 +35,16 @@ impl Graph {
         );
         self.require(scale > 0.0, "margin_softmax", "a positive scale", scale);
         self.require(margin >= 0.0, "margin_softmax", "a margin of 0 or more", margin);
-        let constants = Constants { classes: shape.c, scale, margin };
+        let smooth = (0.0..1.0).contains(&smoothing);
+        self.require(smooth, "margin_softmax", "a smoothing from 0 to below 1", smoothing);
+        let constants = Constants { classes: shape.c, scale, margin, smoothing };
         let operands = Operands { labels: Some(labels), ..Default::default() };
         self.push(MarginSoftmax { rows, constants }, &[logits], operands)
     }
 
     /// Mean over rows of -log `softmax(x)[label]`.
     pub fn cross_entropy(&mut self, logits: Var, labels: Labels) -> Var {
-        self.margin_softmax(logits, labels, 1.0, 0.0)
+        self.margin_softmax(logits, labels, 1.0, 0.0, 0.0)
     }
 }
 
@@ -61,11 +71,11 @@ impl<T: Element> Run<T> for MarginSoftmax {
 
 /// Gradient checks of this operation.
 pub(super) fn checks(suite: &mut Suite) {
-    for (scale, margin) in [(1.0, 0.0), (30.0, 0.35), (2.0, 0.5)] {
+    for (scale, margin, smoothing) in [(1.0, 0.0, 0.0), (30.0, 0.35, 0.0), (2.0, 0.5, 0.2)] {
         suite.add("margin_softmax", move |g| {
             let x = g.input([3, 1, 1, 7]);
             let labels = g.labels(3);
-            let loss = g.margin_softmax(x, labels, scale, margin);
+            let loss = g.margin_softmax(x, labels, scale, margin, smoothing);
             Checked::new(loss, [x]).labels(labels, &[6, 0, 3])
         });
     }

@@ -28,6 +28,40 @@ pub struct Config {
     pub seed: u64,
     /// Augmentation of the training images.
     pub augment: Augmentation,
+    /// What the paper's recipe leaves out.
+    #[serde(default)]
+    pub refinements: Refinements,
+}
+
+/// What the paper's recipe leaves out; 0 everywhere is the paper's recipe.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, clap::Args)]
+pub struct Refinements {
+    /// Weight decay, decoupled from Adam's gradient (AdamW): weights shrink by lr * DECAY a step; norms and biases do
+    /// not.
+    // Loshchilov and Hutter 2019, algorithm 2.
+    #[arg(long, value_name = "DECAY", default_value_t = 0.0, allow_negative_numbers = true, value_parser = fraction)]
+    pub weight_decay: f64,
+    /// Label smoothing: share of the target that is spread over all classes.
+    // Szegedy et al. 2016, section 7.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, allow_negative_numbers = true, value_parser = fraction)]
+    pub smoothing: f64,
+    /// Random erasing: probability that a rectangle of a training image is overwritten with noise.
+    // Zhong et al. 2020.
+    #[arg(long, value_name = "PROBABILITY", default_value_t = 0.0, allow_negative_numbers = true, value_parser = fraction)]
+    pub erase: f64,
+    /// Moving average of the weights: what is evaluated and saved keeps DECAY of itself at every step (0.999); 0
+    /// takes the weights as they are.
+    // Polyak and Juditsky 1992, with exponential weights.
+    #[arg(long, value_name = "DECAY", default_value_t = 0.0, allow_negative_numbers = true, value_parser = fraction)]
+    pub average: f64,
+}
+
+/// A number from 0 to below 1.
+fn fraction(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(x) if (0.0..1.0).contains(&x) => Ok(x),
+        _ => Err("not a number from 0 to below 1".to_owned()),
+    }
 }
 
 /// One of the folds of a cross-validation.

@@ -1,6 +1,7 @@
 //! Training: [`Trainer`] makes steps; [`Session`] makes a run of them, with evaluation after every epoch, a folder
 //! of results, checkpoints and resuming.
 
+mod average;
 mod config;
 mod console;
 mod data;
@@ -10,7 +11,8 @@ mod progress;
 mod session;
 mod trainer;
 
-pub use config::{Augmentation, Config, Fold, Schedule};
+pub(crate) use average::Average;
+pub use config::{Augmentation, Config, Fold, Refinements, Schedule};
 pub use data::Sets;
 pub use folder::RunFolder;
 pub use progress::{Best, EpochRow, Progress, Tally};

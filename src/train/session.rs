@@ -124,6 +124,7 @@ impl Resume {
         let weights = checkpoint.weights.clone();
         let mut session = Session::new(state, weights, sets, folder, options)?;
         checkpoint.restore(session.trainer.adam_mut());
+        session.trainer.set_average(checkpoint.average().cloned());
         session.say(&format!("resumed at step {}", session.state.progress.step))?;
         Ok(session)
     }
@@ -184,6 +185,7 @@ impl<'a> Session<'a> {
             epochs: config.epochs,
             seed: config.seed,
             augment: config.augment.ranges(),
+            refinements: config.refinements,
         };
         let position = (progress.epoch, progress.batch);
         let trainer = Trainer::new(weights, &sets.train, &recipe, position, options.isa)?;
@@ -257,7 +259,8 @@ impl<'a> Session<'a> {
             let step = self.state.progress.step;
             return Err(Error::NotFinite(format!("step {step}: `{name}` is not finite any more")));
         }
-        let accuracy = self.watch()?;
+        let mut result = self.trainer.result();
+        let accuracy = self.watch(&result)?;
         self.tick();
         let progress = &mut self.state.progress;
         progress.epoch += 1;
@@ -265,17 +268,18 @@ impl<'a> Session<'a> {
         progress.total.merge(&progress.tally);
         progress.last = std::mem::take(&mut progress.tally);
 
-        let facts = &mut self.trainer.weights_mut().facts;
+        let facts = &mut result.facts;
         facts.epochs = progress.epoch;
         facts.split = accuracy.map(|(split, _)| split.name().to_owned());
         facts.accuracy = accuracy.map(|(_, accuracy)| accuracy);
+        self.trainer.weights_mut().facts = facts.clone();
         // Without a split to watch, every epoch counts as better than the one before.
         let better = accuracy.is_none_or(|(_, a)| progress.best.is_none_or(|best| a > best.accuracy));
         if better {
             progress.best = accuracy.map(|(_, accuracy)| Best { epoch: progress.epoch, accuracy });
-            self.trainer.weights().save(&self.folder.best())?;
+            result.save(&self.folder.best())?;
         }
-        self.trainer.weights().save(&self.folder.last())?;
+        result.save(&self.folder.last())?;
         let row = self.row(accuracy);
         self.folder.save_metrics(&row)?;
         self.save_checkpoint()?;
@@ -283,9 +287,8 @@ impl<'a> Session<'a> {
     }
 
     /// Accuracy on the watched split.
-    fn watch(&mut self) -> Result<Option<(Split, f64)>> {
+    fn watch(&mut self, weights: &Weights) -> Result<Option<(Split, f64)>> {
         let Some((split, faces)) = self.sets.watched() else { return Ok(None) };
-        let weights = self.trainer.weights();
         let accuracy = accuracy(&mut self.forward, &weights.params, faces, weights.normalisation)?;
         Ok(Some((*split, accuracy)))
     }
@@ -318,7 +321,8 @@ impl<'a> Session<'a> {
 
     fn save_checkpoint(&mut self) -> Result<()> {
         self.tick();
-        self.state.save(self.folder.path(), self.trainer.weights(), self.trainer.adam())?;
+        let trainer = &self.trainer;
+        self.state.save(self.folder.path(), trainer.weights(), trainer.adam(), trainer.average())?;
         self.saved = Instant::now();
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Training steps.
 
-use super::config::Schedule;
+use super::average::Average;
+use super::config::{Refinements, Schedule};
 use super::feed::{Batch, Feed};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Phase};
@@ -28,6 +29,8 @@ pub struct Recipe {
     pub seed: u64,
     /// Augmentation.
     pub augment: Augment,
+    /// What the paper's recipe leaves out.
+    pub refinements: Refinements,
 }
 
 /// What a step did.
@@ -60,6 +63,7 @@ pub struct Trainer<'a> {
     weights: Weights,
     recipe: Recipe,
     adam: Adam,
+    average: Option<Average>,
     /// For full batches and for an epoch's smaller last one, whichever exist.
     plans: Vec<(usize, Sized)>,
     feed: Feed<'a>,
@@ -79,19 +83,21 @@ impl<'a> Trainer<'a> {
         (epoch, batch): (u64, usize),
         isa: Isa,
     ) -> Result<Self> {
-        let loader =
-            Loader::new(faces, recipe.batch, weights.normalisation, recipe.augment, recipe.seed, true)?;
+        let Refinements { weight_decay, smoothing, erase, average } = recipe.refinements;
+        let augment = Augment { erase: erase as f32, ..recipe.augment };
+        let loader = Loader::new(faces, recipe.batch, weights.normalisation, augment, recipe.seed, true)?;
         let (full, rest) = (faces.len() / recipe.batch, faces.len() % recipe.batch);
         let sizes = [(full > 0).then_some(recipe.batch), (rest > 0).then_some(rest)];
         let mut plans = Vec::new();
         for n in sizes.into_iter().flatten() {
-            plans.push((n, Sized::new(&weights.model, n, isa)?));
+            plans.push((n, Sized::new(&weights.model, n, smoothing, isa)?));
         }
         let capacity = recipe.batch.min(faces.len());
-        let adam = Adam::new(&weights.params, recipe.lr, isa);
+        let adam = Adam::new(&weights.params, recipe.lr, isa).with_decay(weight_decay);
+        let average = (average > 0.0).then(|| Average::new(average, &weights.params));
         let feed = Feed::new(loader, epoch, batch);
         let (current, next) = (Batch::new(capacity), Batch::new(capacity));
-        let mut trainer = Self { faces, weights, recipe: *recipe, adam, plans, feed, current, next };
+        let mut trainer = Self { faces, weights, recipe: *recipe, adam, average, plans, feed, current, next };
         trainer.feed.fill(&mut trainer.current)?;
         Ok(trainer)
     }
@@ -104,6 +110,26 @@ impl<'a> Trainer<'a> {
     /// The weights, to evaluate or describe them.
     pub fn weights_mut(&mut self) -> &mut Weights {
         &mut self.weights
+    }
+
+    /// The weights to evaluate and save: their moving average if the recipe wants one, else as they are.
+    pub fn result(&self) -> Weights {
+        let mut weights = self.weights.clone();
+        if let Some(average) = &self.average {
+            weights.params.values.copy_from_slice(&average.values);
+            weights.params.buffers.copy_from_slice(&average.buffers);
+        }
+        weights
+    }
+
+    /// The moving average, if the recipe wants one.
+    pub(crate) fn average(&self) -> Option<&Average> {
+        self.average.as_ref()
+    }
+
+    /// Continues with a checkpoint's moving average.
+    pub(crate) fn set_average(&mut self, average: Option<Average>) {
+        self.average = average;
     }
 
     /// The optimiser with its state.
@@ -156,6 +182,9 @@ impl<'a> Trainer<'a> {
                 return Err(self.not_finite(&symptom, op));
             }
         };
+        if let Some(average) = &mut self.average {
+            average.follow(&self.weights.params, self.adam.state().0);
+        }
         let images = self.current.len();
         std::mem::swap(&mut self.current, &mut self.next);
         Ok(Step { images, loss, correct, ends_epoch: self.current.number == 0 })
@@ -177,9 +206,9 @@ impl<'a> Trainer<'a> {
 }
 
 impl Sized {
-    fn new(model: &Model, n: usize, isa: Isa) -> Result<Self> {
+    fn new(model: &Model, n: usize, smoothing: f64, isa: Isa) -> Result<Self> {
         let mut graph = Graph::new(Phase::Train);
-        let network = model.record(&mut graph, n);
+        let network = model.record_smoothed(&mut graph, n, smoothing);
         Ok(Self { plan: graph.compile(network.loss, isa)?, network })
     }
 
@@ -238,7 +267,15 @@ mod tests {
     }
 
     fn recipe(batch: usize) -> Recipe {
-        Recipe { batch, lr: 1e-3, schedule: Schedule::Constant, epochs: 1, seed: 1, augment: Augment::none() }
+        Recipe {
+            batch,
+            lr: 1e-3,
+            schedule: Schedule::Constant,
+            epochs: 1,
+            seed: 1,
+            augment: Augment::none(),
+            refinements: Refinements::default(),
+        }
     }
 
     #[test]
@@ -250,6 +287,26 @@ mod tests {
         assert_eq!(steps.iter().map(|s| s.images).collect::<Vec<_>>(), [3, 3, 1, 3]);
         assert_eq!(steps.iter().map(|s| s.ends_epoch).collect::<Vec<_>>(), [false, false, true, false]);
         assert_eq!(trainer.position(), (1, 1));
+    }
+
+    /// The first step's average keeps 2/11 of the start.
+    #[test]
+    fn the_result_is_the_average_if_there_is_one() {
+        let faces = synthetic::faces(0, Split::Train, 1).unwrap();
+        let trained = |average| {
+            let refinements = Refinements { average, ..Refinements::default() };
+            let recipe = Recipe { refinements, ..recipe(7) };
+            let mut trainer = Trainer::new(weights(), &faces, &recipe, (0, 0), Isa::fastest()).unwrap();
+            trainer.step().unwrap();
+            (trainer.result().params.values, trainer.weights().params.values.clone())
+        };
+        let (result, plain) = trained(0.0);
+        assert_eq!(result, plain);
+        let (result, raw) = trained(0.999);
+        assert_eq!(raw, plain);
+        for ((got, now), start) in result.iter().zip(&raw).zip(&weights().params.values) {
+            assert!((got - (now * 9.0 + start * 2.0) / 11.0).abs() < 1e-6);
+        }
     }
 
     #[test]

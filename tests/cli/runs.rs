@@ -8,12 +8,14 @@ use std::process::{Command, Output};
 use tempfile::TempDir;
 
 /// Three epochs of three steps at once, against a stop in the middle of the second, a resume on another number of
-/// threads to the end of that epoch, and another one to the end that raises the number of epochs.
+/// threads to the end of that epoch, and another one to the end that raises the number of epochs. With all that is added
+/// to the paper's recipe.
 #[test]
 fn a_resumed_run_is_the_same_to_the_bit() {
     let folder = TempDir::new().unwrap();
     let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
-    let seed = ["--seed", "5", "--threads", "2"];
+    let refined = ["--average", "0.9", "--weight-decay", "0.5", "--smoothing", "0.1", "--erase", "0.5"];
+    let seed = [&["--seed", "5", "--threads", "2"], &refined[..]].concat();
     assert!(train(&whole, &[&["--epochs", "3"], &seed[..]].concat()).status.success());
 
     let stopped = train(&parts, &[&["--epochs", "2", "--stop-after-steps", "4"], &seed[..]].concat());

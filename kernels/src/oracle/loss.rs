@@ -1,6 +1,12 @@
 use super::put;
 use crate::*;
 
+fn target(loss: &MarginSoftmax, class: usize, label: u32) -> f64 {
+    let even = 1.0 / loss.classes as f64;
+    let onehot = if class == label as usize { 1.0 } else { 0.0 };
+    onehot + loss.smoothing * (even - onehot)
+}
+
 impl LossKernels for f64 {
     fn margin_softmax_forward(
         _: Isa,
@@ -21,7 +27,9 @@ impl LossKernels for f64 {
             for (p, z) in probabilities[row].iter_mut().zip(&z) {
                 *p = (z - log_sum).exp();
             }
-            value[0] += (log_sum - z[label as usize]) / labels.len() as f64;
+            for (j, z) in z.iter().enumerate() {
+                value[0] += target(loss, j, label) * (log_sum - z) / labels.len() as f64;
+            }
         }
     }
 
@@ -35,9 +43,8 @@ impl LossKernels for f64 {
     ) {
         for (i, p) in probabilities.iter().enumerate() {
             let (row, class) = (i / loss.classes, i % loss.classes);
-            let onehot = if labels[row] as usize == class { 1.0 } else { 0.0 };
             let factor = dvalue[0] * loss.scale / labels.len() as f64;
-            put(&mut dx, i, factor * (p - onehot));
+            put(&mut dx, i, factor * (p - target(loss, class, labels[row])));
         }
     }
 }

@@ -80,9 +80,9 @@ pub(super) fn cases(shapes: Shapes) -> Vec<Box<dyn Case>> {
 }
 
 impl Flat {
-    /// The paper's scale of 30 and margin of 0.35, on cosines.
+    /// The paper's scale of 30 and margin of 0.35, on cosines; a smoothing, so that no target is 0.
     fn loss(&self) -> MarginSoftmax {
-        MarginSoftmax { classes: self.k, scale: 30.0, margin: 0.35 }
+        MarginSoftmax { classes: self.k, scale: 30.0, margin: 0.35, smoothing: 0.1 }
     }
 
     fn labels(&self) -> Vec<u32> {
