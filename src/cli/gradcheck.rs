@@ -43,11 +43,23 @@ impl Row {
         }
     }
 
-    fn print(&self) {
-        let Self { op, shape, max_rel_error, tolerance, ok } = self;
-        let verdict = if *ok { "ok" } else { "FAILED" };
-        outln!("{op:<32} {shape:<28} {max_rel_error:>10.2e} {tolerance:>10.2e}  {verdict}");
+    /// How far the error is towards what is allowed; NaN is the furthest.
+    fn strain(&self) -> f64 {
+        let strain = self.max_rel_error / self.tolerance;
+        if strain.is_nan() { f64::INFINITY } else { strain }
     }
+}
+
+/// The checks of one operation or model as one line: the shape nearest to what is allowed, or beyond it.
+fn print(checks: &[Row]) {
+    let Some(worst) = checks.iter().max_by(|a, b| a.strain().total_cmp(&b.strain())) else { return };
+    let Row { op, shape, max_rel_error, tolerance, .. } = worst;
+    let verdict = match checks.iter().filter(|row| !row.ok).count() {
+        0 => "ok".to_owned(),
+        failed => format!("{failed} FAILED"),
+    };
+    let shapes = checks.len();
+    outln!("{op:<32} {shapes:>6} {max_rel_error:>10.2e} {tolerance:>10.2e}  {shape:<28} {verdict}");
 }
 
 pub(super) fn run(args: Args, context: &Context) -> Result<()> {
@@ -57,19 +69,23 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
     if let Some(unknown) = only.filter(|name| !names.contains(name)) {
         return Err(Error::Usage(format!("--op {unknown}: unknown; there are: {}", names.join(", "))));
     }
-    let options = Options { seed: args.seed, isa: context.isa, ..Options::default() };
+    let options = Options { seed: args.seed, isa: context.isa, probes: Suite::PROBES, ..Options::default() };
     if !context.json {
-        outln!("{:<32} {:<28} {:>10} {:>10}", "check", "shape", "error", "allowed");
+        outln!("{:<32} {:>6} {:>10} {:>10}  worst shape", "check", "shapes", "error", "allowed");
     }
     let mut checks = Vec::new();
-    for result in suites.iter().flat_map(|suite| suite.run(&options, only)) {
-        let (name, report) = result?;
-        for (op, check) in [(name.to_owned(), &report.wide), (format!("{name} f32"), &report.narrow)] {
-            let row = Row::new(op, &report.shape, check);
+    for name in names.into_iter().filter(|name| only.is_none_or(|only| only == *name)) {
+        let (mut wide, mut narrow) = (Vec::new(), Vec::new());
+        for result in suites.iter().flat_map(|suite| suite.run(&options, Some(name))) {
+            let (_, report) = result?;
+            wide.push(Row::new(name.to_owned(), &report.shape, &report.wide));
+            narrow.push(Row::new(format!("{name} f32"), &report.shape, &report.narrow));
+        }
+        for rows in [wide, narrow] {
             if !context.json {
-                row.print();
+                print(&rows);
             }
-            checks.push(row);
+            checks.extend(rows);
         }
     }
     let failed = checks.iter().filter(|row| !row.ok).count();

@@ -48,9 +48,7 @@ impl<T: Real> Harness<T> {
         let shapes: Vec<_> = checked.inputs.iter().map(|&v| g.shape(v).len()).collect();
         let mut plan = g.compile::<T>(loss, options.isa)?;
         for (t, (&v, &len)) in checked.inputs.iter().zip(&shapes).enumerate() {
-            // Each input on a grid of its own: on the same grid sums of two inputs would often be exactly 0.
-            let scale = 1.0 + t as f32 / 7.0;
-            let values: Vec<f32> = distinct(len, &mut rng).into_iter().map(|x| x * scale).collect();
+            let values: Vec<f32> = distinct(len, &mut rng).into_iter().map(|x| x * scale(t)).collect();
             plan.set(v, &convert(&values));
         }
         let toward: Vec<f32> = (0..out.len()).map(|_| rng.range(-1.0, 1.0)).collect();
@@ -193,13 +191,19 @@ impl Harness<f64> {
     }
 }
 
-/// Values in -1..1 in random order, no two closer than 1/len and none nearer to 0 than that: maxima and ReLUs of
-/// the input itself are then far from their kinks.
+/// Scale of input `t`.
+///
+/// Each input is on a grid of its own. Elements of the first two are odd multiples of 1/n and of 8/7 n, n even: their
+/// sum is an odd multiple of 1/7 n and never 0.
+fn scale(t: usize) -> f32 {
+    1.0 + t as f32 / 7.0
+}
+
+/// Odd multiples of 1/n between -1 and 1 in random order, n the even one of len and len + 1: no two closer than 2/n,
+/// none nearer to 0 than 1/n, so that ReLUs and maxima of inputs are far from their kinks.
 fn distinct(len: usize, rng: &mut Rng) -> Vec<f32> {
-    let mut values: Vec<f32> = (0..len).map(|i| (2.0 * i as f32 + 1.0) / len as f32 - 1.0).collect();
-    if len % 2 == 1 {
-        values[len / 2] = 0.5 / len as f32;
-    }
+    let n = len.next_multiple_of(2) as f32;
+    let mut values: Vec<f32> = (0..len).map(|i| (2.0 * i as f32 + 1.0) / n - 1.0).collect();
     rng.shuffle(&mut values);
     values
 }
@@ -212,4 +216,28 @@ fn perturb(params: &mut Params<f32>, rng: &mut Rng) {
 
 fn convert<T: Real>(x: &[f32]) -> Vec<T> {
     x.iter().map(|&x| T::from_f64(x.into())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gradcheck::sweep;
+
+    /// At the sizes of the sweep, kinks of an input (ReLU, maxima) and of the sum of two are further away than the
+    /// first step of the differences goes.
+    #[test]
+    fn inputs_keep_their_distance_from_kinks() {
+        let mut rng = Rng::new(1);
+        for at in sweep() {
+            let len = at.x().into_iter().product();
+            let [mut a, b] = [0, 1].map(|t| {
+                let values = distinct(len, &mut rng).into_iter().map(|x| f64::from(x * scale(t)));
+                values.collect::<Vec<f64>>()
+            });
+            let zero = a.iter().zip(&b).flat_map(|(a, b)| [a.abs(), b.abs(), (a + b).abs()]);
+            assert!(zero.fold(f64::INFINITY, f64::min) > 1.5 * STEPS[0], "{at:?}");
+            a.sort_by(f64::total_cmp);
+            assert!(a.windows(2).all(|pair| pair[1] - pair[0] > 10.0 * STEPS[0]), "{at:?}");
+        }
+    }
 }

@@ -17,6 +17,7 @@
 
 mod harness;
 mod models;
+mod shapes;
 mod suite;
 
 use crate::error::Result;
@@ -24,6 +25,7 @@ use crate::graph::{Graph, Labels, Phase, Var};
 use harness::{Harness, Probe};
 use moue_datasets::Rng;
 use moue_kernels::Isa;
+pub use shapes::{Swept, sweep};
 pub use suite::Suite;
 #[cfg(test)]
 pub(crate) use suite::assert_suite;
@@ -164,10 +166,10 @@ pub fn check(options: &Options, phase: Phase, build: &dyn Fn(&mut Graph) -> Chec
     Ok(Report { shape: wide.shape, wide: wide_check, narrow })
 }
 
-/// [`check`] at up to `points` random points until one passes; of each row the best counts. For whole models: at
-/// nearly every point some ReLU's argument or some pair of maxima is so close to its kink that differences cross it
-/// or f32 falls on its other side, and a derivative at a kink is no one's mistake. A wrong gradient is wrong at
-/// every point.
+/// [`check`] at up to `points` random points until one passes; of each row the best counts. For ReLUs and maxima of
+/// values that the graph computes: in a whole model at nearly every point some argument is so close to its kink that
+/// differences cross it or f32 falls on its other side, and a derivative at a kink is no one's mistake. A wrong
+/// gradient is wrong at every point. Kinks of the inputs themselves need only one: inputs keep their distance.
 ///
 /// # Errors
 /// If the graph does not compile.

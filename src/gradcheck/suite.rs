@@ -1,6 +1,6 @@
 //! Named checks: what `moue gradcheck` and the tests run.
 
-use super::{Checked, Options, Probes, Report, check, check_at_points, models};
+use super::{Checked, Options, Probes, Report, Swept, check_at_points, models, sweep};
 use crate::error::Result;
 use crate::graph::{Graph, Phase};
 use std::borrow::Cow;
@@ -8,7 +8,7 @@ use std::borrow::Cow;
 /// Records a graph under check.
 type Build = Box<dyn Fn(&mut Graph) -> Checked + Send + Sync>;
 
-/// Points at which a whole model is tried.
+/// Points at which a graph is tried.
 const POINTS: u64 = 4;
 
 /// A named graph.
@@ -27,7 +27,11 @@ pub struct Suite {
 }
 
 impl Suite {
-    /// Every operation.
+    /// Differences for a suite of operations: each is checked at so many shapes that a few elements of each tensor
+    /// are enough.
+    pub const PROBES: Probes = Probes::Elements(8);
+
+    /// Every operation, at every shape of the [`sweep`].
     pub fn operations() -> Self {
         let mut suite = Self::default();
         crate::ops::checks(&mut suite);
@@ -39,6 +43,15 @@ impl Suite {
         let mut suite = Self::default();
         models::checks(&mut suite);
         suite
+    }
+
+    /// Adds checks of a graph in training at every shape of the [`sweep`].
+    pub fn sweep(
+        &mut self,
+        name: &'static str,
+        build: impl Fn(&mut Graph, Swept) -> Checked + Copy + Send + Sync + 'static,
+    ) {
+        sweep().for_each(|at| self.add(name, move |g| build(g, at)));
     }
 
     /// Adds a check of a graph in training.
@@ -76,15 +89,13 @@ impl Suite {
     ) -> impl Iterator<Item = Result<(&'a str, Report)>> + 'a {
         let wanted = self.cases.iter().filter(move |c| only.is_none_or(|name| name == c.name));
         wanted.map(move |case| {
-            let report = if case.whole {
+            let mut options = options.clone();
+            if case.whole {
                 // The forward pass of a whole model sums a thousand times more terms than an operation's.
-                let tolerance = 10.0 * options.tolerance;
-                let options = Options { probes: Probes::Blocks, tolerance, ..options.clone() };
-                check_at_points(&options, POINTS, case.phase, &case.build)?
-            } else {
-                check(options, case.phase, &case.build)?
-            };
-            Ok((&*case.name, report))
+                options.tolerance *= 10.0;
+                options.probes = Probes::Blocks;
+            }
+            Ok((&*case.name, check_at_points(&options, POINTS, case.phase, &case.build)?))
         })
     }
 }
@@ -96,8 +107,10 @@ pub(crate) fn assert_suite(add: fn(&mut Suite)) {
     let mut suite = Suite::default();
     add(&mut suite);
     assert!(!suite.cases.is_empty());
-    for isa in Isa::available() {
-        for result in suite.run(&Options { isa, ..Options::default() }, None) {
+    for (i, isa) in Isa::available().into_iter().enumerate() {
+        // f64 has no instruction set: differences once.
+        let probes = if i == 0 { Suite::PROBES } else { Probes::Elements(0) };
+        for result in suite.run(&Options { isa, probes, ..Options::default() }, None) {
             let (name, report) = result.unwrap();
             assert!(report.ok(), "{name} on {isa:?}: {report:#?}");
         }

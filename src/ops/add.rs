@@ -37,12 +37,13 @@ impl<T: Element> Run<T> for Add {
 
 /// Gradient checks of this operation.
 pub(super) fn checks(suite: &mut Suite) {
-    suite.add("add", move |g| {
-        let (a, b) = (g.input([2, 3, 1, 5]), g.input([2, 3, 1, 5]));
+    suite.sweep("add", |g, at| {
+        let (a, b) = (g.input(at.x()), g.input(at.x()));
         Checked::new(g.add(a, b), [a, b])
     });
-    suite.add("add", move |g| {
-        let x = g.input([1, 2, 2, 3]);
+    // Gradients that are set by one reader and added to by the next.
+    suite.sweep("add", |g, at| {
+        let x = g.input(at.x());
         let s = g.sigmoid(x);
         let r = g.add(s, x);
         Checked::new(g.add(r, s), [x])

@@ -37,8 +37,8 @@ impl<T: Element> Run<T> for AddRelu {
 
 /// Gradient checks of this operation.
 pub(super) fn checks(suite: &mut Suite) {
-    suite.add("add_relu", move |g| {
-        let (a, b) = (g.input([2, 3, 1, 17]), g.input([2, 3, 1, 17]));
+    suite.sweep("add_relu", |g, at| {
+        let (a, b) = (g.input(at.x()), g.input(at.x()));
         Checked::new(g.add_relu(a, b), [a, b])
     });
 }

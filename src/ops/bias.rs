@@ -50,9 +50,9 @@ impl<T: Element> Run<T> for Bias {
 
 /// Gradient checks of this operation.
 pub(super) fn checks(suite: &mut Suite) {
-    suite.add("bias", move |g| {
-        let x = g.input([3, 2, 1, 9]);
-        let b = g.param("b", &[9], Init::Uniform { fan_in: 9 });
+    suite.sweep("bias", |g, at| {
+        let x = g.input(at.x());
+        let b = g.param("b", &[at.c], Init::Uniform { fan_in: at.c });
         Checked::new(g.bias(x, b), [x])
     });
 }

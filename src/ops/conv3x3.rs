@@ -67,13 +67,11 @@ impl<T: Element> Run<T> for Conv3x3 {
 
 /// Gradient checks of this operation.
 pub(super) fn checks(suite: &mut Suite) {
-    for (cin, cout, h, w) in [(1, 5, 4, 3), (3, 17, 3, 3), (9, 2, 1, 5), (16, 17, 9, 8)] {
-        suite.add("conv3x3", move |g| {
-            let x = g.input([2, h, w, cin]);
-            let k = g.param("w", &[3, 3, cin, cout], Init::Uniform { fan_in: 9 * cin });
-            Checked::new(g.conv3x3(x, k), [x])
-        });
-    }
+    suite.sweep("conv3x3", |g, at| {
+        let x = g.input(at.x());
+        let w = g.param("w", &[3, 3, at.c, at.cout], Init::Uniform { fan_in: 9 * at.c });
+        Checked::new(g.conv3x3(x, w), [x])
+    });
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! 7x7 convolution from two channels to one: CBAM's spatial attention (Woo et al. 2018, eq. 3).
 
 use super::{Backward, Forward, Operands, Operation, Run, Scratch, Spec};
-use crate::gradcheck::{Checked, Suite};
+use crate::gradcheck::{Checked, Suite, Swept, sweep};
 use crate::graph::{Graph, Param, Var};
 use crate::params::Init;
 use moue_kernels::{Element, Shape};
@@ -45,9 +45,10 @@ impl<T: Element> Run<T> for Conv7x7 {
 
 /// Gradient checks of this operation.
 pub(super) fn checks(suite: &mut Suite) {
-    for (h, w) in [(3, 3), (1, 1), (8, 5)] {
+    // Channels are always two: the first 21 shapes of the sweep are all maps at all batches.
+    for Swept { n, h, w, .. } in sweep().take(21) {
         suite.add("conv7x7", move |g| {
-            let x = g.input([2, h, w, 2]);
+            let x = g.input([n, h, w, 2]);
             let k = g.param("w", &[7, 7, 2], Init::Uniform { fan_in: 98 });
             Checked::new(g.conv7x7(x, k), [x])
         });

@@ -64,14 +64,12 @@ impl<T: Element> Run<T> for DwPw {
 
 /// Gradient checks of this operation.
 pub(super) fn checks(suite: &mut Suite) {
-    for (cin, cout, h, w) in [(1, 3, 3, 3), (9, 16, 4, 5), (16, 33, 3, 2)] {
-        suite.add("dw_pw", move |g| {
-            let x = g.input([2, h, w, cin]);
-            let wd = g.param("wd", &[3, 3, cin], Init::Uniform { fan_in: 9 });
-            let wp = g.param("wp", &[cin, cout], Init::Uniform { fan_in: cin });
-            Checked::new(g.dw_pw(x, wd, wp), [x])
-        });
-    }
+    suite.sweep("dw_pw", |g, at| {
+        let x = g.input(at.x());
+        let wd = g.param("wd", &[3, 3, at.c], Init::Uniform { fan_in: 9 });
+        let wp = g.param("wp", &[at.c, at.cout], Init::Uniform { fan_in: at.c });
+        Checked::new(g.dw_pw(x, wd, wp), [x])
+    });
 }
 
 #[cfg(test)]

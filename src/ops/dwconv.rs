@@ -48,13 +48,11 @@ impl<T: Element> Run<T> for DwConv {
 
 /// Gradient checks of this operation.
 pub(super) fn checks(suite: &mut Suite) {
-    for (c, h, w) in [(1, 3, 3), (9, 4, 5), (16, 1, 2)] {
-        suite.add("dwconv", move |g| {
-            let x = g.input([2, h, w, c]);
-            let k = g.param("w", &[3, 3, c], Init::Uniform { fan_in: 9 });
-            Checked::new(g.dwconv(x, k), [x])
-        });
-    }
+    suite.sweep("dwconv", |g, at| {
+        let x = g.input(at.x());
+        let w = g.param("w", &[3, 3, at.c], Init::Uniform { fan_in: 9 });
+        Checked::new(g.dwconv(x, w), [x])
+    });
 }
 
 #[cfg(test)]

@@ -37,12 +37,10 @@ impl<T: Element> Run<T> for GlobalMax {
 
 /// Gradient checks of this operation.
 pub(super) fn checks(suite: &mut Suite) {
-    for (side, c) in [(3, 8), (1, 5), (4, 17)] {
-        suite.add("global_max", move |g| {
-            let x = g.input([2, side, side, c]);
-            Checked::new(g.global_max(x), [x])
-        });
-    }
+    suite.sweep("global_max", |g, at| {
+        let x = g.input(at.x());
+        Checked::new(g.global_max(x), [x])
+    });
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Rows of length one.
 
 use super::{Backward, Forward, Operands, Operation, Run, Spec};
-use crate::gradcheck::{Checked, Suite};
+use crate::gradcheck::{Checked, Suite, sweep};
 use crate::graph::{Graph, Var};
 use moue_kernels::{Element, Shape};
 
@@ -36,9 +36,10 @@ impl<T: Element> Run<T> for L2Normalize {
 
 /// Gradient checks of this operation.
 pub(super) fn checks(suite: &mut Suite) {
-    for c in [2, 8, 21] {
+    // The gradient of a row of one number is 0, and in f32 nothing but rounding.
+    for at in sweep().filter(|at| at.c > 1) {
         suite.add("l2_normalize", move |g| {
-            let x = g.input([3, 1, 1, c]);
+            let x = g.input(at.x());
             Checked::new(g.l2_normalize(x), [x])
         });
     }

@@ -1,9 +1,9 @@
 //! A convolution with its batch norm. The norm is applied by whoever reads the result ([`Operand`]), so that the
 //! normalised value is never written to memory.
 
-use super::batch_norm::{EPS, run_on};
+use super::batch_norm::{EPS, phase_for, run_on};
 use super::{Backward, Forward, Operands, Operation, Run, Scratch, Spec};
-use crate::gradcheck::{Checked, Suite};
+use crate::gradcheck::{Checked, Suite, sweep};
 use crate::graph::{Graph, Param, Phase, Var};
 use crate::nn::norm_params;
 use crate::ops::NormParams;
@@ -270,20 +270,19 @@ fn pair(g: &mut Graph, layer: ConvLayer, x: Var, middle: usize, cout: usize, rel
 
 /// Gradient checks of this operation.
 pub(super) fn checks(suite: &mut Suite) {
-    for layer in [ConvLayer::Conv3x3, ConvLayer::DwPw, ConvLayer::Pointwise] {
-        // A norm undoes any scale, so that the gradient of a weight alone in its channel would be nothing but
-        // rounding: from one channel only the 3x3 convolution has others beside it.
-        let few = if layer == ConvLayer::Conv3x3 { 1 } else { 2 };
-        for (cin, middle, cout, h, w, relu) in
-            [(few, 5, 3, 4, 3, true), (9, 17, 8, 3, 5, false), (8, 9, 16, 8, 9, true)]
-        {
-            for phase in [Phase::Train, Phase::Eval] {
-                suite.add_in(phase, "norm_conv", move |g| {
-                    let x = g.input([2, h, w, cin]);
-                    let y = pair(g, layer, x, middle, cout, relu);
-                    Checked::new(g.normed(y), [x])
-                });
-            }
+    // A norm undoes any scale, so that the gradient of a weight alone in its channel is nothing but rounding.
+    for (i, at) in sweep().enumerate().filter(|(_, at)| at.c > 1 && at.cout > 1) {
+        for layer in [ConvLayer::Conv3x3, ConvLayer::DwPw, ConvLayer::Pointwise] {
+            let stride = if layer == ConvLayer::Pointwise { 2 } else { 1 };
+            let phase = match i % 4 {
+                0 => Phase::Eval,
+                _ => phase_for(at.n * at.h.div_ceil(stride) * at.w.div_ceil(stride)),
+            };
+            suite.add_in(phase, "norm_conv", move |g| {
+                let x = g.input(at.x());
+                let y = pair(g, layer, x, at.cout, at.c, i % 2 == 0);
+                Checked::new(g.normed(y), [x])
+            });
         }
     }
 }

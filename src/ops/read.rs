@@ -39,8 +39,8 @@ impl<T: Element> Run<T> for Read {
 
 /// Gradient checks of this operation.
 pub(super) fn checks(suite: &mut Suite) {
-    suite.add("read", move |g| {
-        let w = g.param("w", &[3, 5], Init::Uniform { fan_in: 5 });
+    suite.sweep("read", |g, at| {
+        let w = g.param("w", &[at.cout, at.c], Init::Uniform { fan_in: at.c });
         Checked::new(g.read(w), [])
     });
 }

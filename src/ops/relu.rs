@@ -36,8 +36,8 @@ impl<T: Element> Run<T> for Relu {
 
 /// Gradient checks of this operation.
 pub(super) fn checks(suite: &mut Suite) {
-    suite.add("relu", move |g| {
-        let x = g.input([2, 3, 1, 17]);
+    suite.sweep("relu", |g, at| {
+        let x = g.input(at.x());
         Checked::new(g.relu(x), [x])
     });
 }

@@ -36,8 +36,8 @@ impl<T: Element> Run<T> for Sigmoid {
 
 /// Gradient checks of this operation.
 pub(super) fn checks(suite: &mut Suite) {
-    suite.add("sigmoid", move |g| {
-        let x = g.input([2, 3, 1, 17]);
+    suite.sweep("sigmoid", |g, at| {
+        let x = g.input(at.x());
         Checked::new(g.sigmoid(x), [x])
     });
 }

@@ -141,6 +141,14 @@ fn list(shapes: Shapes) -> Vec<(FoldedKind, Conv, bool)> {
             all.push((Pointwise, conv(x, cout, 2), true));
         }
     }
+    // Every width around lanes and tiles.
+    for (i, c) in (1..=17).chain(31..=33).enumerate() {
+        let x = [1 + i % 3, 3, 5, c];
+        for kind in [Conv3x3, Winograd, DwPw, Pointwise] {
+            all.push((kind, conv(x, 18usize.abs_diff(c), 1), false));
+        }
+        all.push((Pointwise, conv(x, 18usize.abs_diff(c), 2), true));
+    }
     // Several tasks: of rows, of images, of columns.
     all.push((Conv3x3, conv([1, 24, 25, 1], 33, 1), false));
     all.push((Conv3x3, conv([2, 3, 3, 129], 128, 1), false));

@@ -61,6 +61,14 @@ fn layers(shapes: Shapes) -> Vec<(NormConv, bool)> {
             }
         }
     }
+    // Every width around lanes and tiles; the 3x3 convolution is by Winograd where both sides have 8 channels.
+    for (i, c) in (1..=17).chain(31..=33).enumerate() {
+        let x = [1 + i % 3, 8, 9, c];
+        for (kind, stride) in [(Conv3x3, 1), (DwPw, 1), (Pointwise, 1 + i % 2)] {
+            let (layer, _) = layer(kind, x, 18usize.abs_diff(c), stride, i % 4 != 3);
+            all.push((layer, i % 3 != 0));
+        }
+    }
     // More images than parts; several threads.
     for kind in [Conv3x3, DwPw, Pointwise] {
         all.push(layer(kind, [19, 9, 10, 24], 20, 1, true));
