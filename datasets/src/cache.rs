@@ -397,7 +397,10 @@ mod tests {
         let load = |bytes: &[u8]| read(&mut &bytes[..], bytes.len() as u64, 42);
         let mut table = Vec::new();
         pack(&mut table, &sample()).unwrap();
-        assert_eq!(load(&sealed(&table, 3, 42).unwrap()).map(|dataset| dataset.classes), Some(sample().classes));
+        assert_eq!(
+            load(&sealed(&table, 3, 42).unwrap()).map(|dataset| dataset.classes),
+            Some(sample().classes)
+        );
         for at in 0..table.len() - 3 {
             let mut lying = table.clone();
             lying[at..at + 4].fill(0xff);

@@ -41,12 +41,7 @@ impl Tree {
 
     /// Lists the peak frames of the labelled sequences, and their first frames as neutral faces if
     /// `neutral_first_frame`.
-    pub(crate) fn list(
-        &self,
-        files: &impl Files,
-        root: &Path,
-        neutral_first_frame: bool,
-    ) -> Result<Listing> {
+    pub(crate) fn list(&self, files: &impl Files, root: &Path, neutral_first_frame: bool) -> Result<Listing> {
         let mut found: Vec<(PathBuf, &'static str)> = Vec::new();
         let mut skipped = Vec::new();
         for (subject_path, subject) in listing::folders(files, &self.emotions)? {

@@ -27,7 +27,10 @@ pub enum Error {
     #[error("{}", excerpt(.0))]
     Image(String),
     /// A file that is neither a CSV nor a folder of images.
-    #[error("{}: expected a FER2013 CSV file or a folder of images, found a file of another kind", shown(path))]
+    #[error(
+        "{}: expected a FER2013 CSV file or a folder of images, found a file of another kind",
+        shown(path)
+    )]
     NotADataset {
         /// The file.
         path: PathBuf,
@@ -77,8 +80,12 @@ pub enum Error {
         class: String,
     },
     /// None of the images of a class can be read.
-    #[error("{}: none of the {count} images of class `{}` can be read; the first one: {}",
-        shown(path), excerpt(class), excerpt(reason))]
+    #[error(
+        "{}: none of the {count} images of class `{}` can be read; the first one: {}",
+        shown(path),
+        excerpt(class),
+        excerpt(reason)
+    )]
     BrokenClass {
         /// The class folder.
         path: PathBuf,
@@ -90,8 +97,12 @@ pub enum Error {
         reason: String,
     },
     /// More than one image in ten cannot be read.
-    #[error("{}: {broken} of {total} images cannot be read, more than one in ten; the first one, {}: {}",
-        shown(path), shown(first), excerpt(reason))]
+    #[error(
+        "{}: {broken} of {total} images cannot be read, more than one in ten; the first one, {}: {}",
+        shown(path),
+        shown(first),
+        excerpt(reason)
+    )]
     TooManyBroken {
         /// The data set.
         path: PathBuf,

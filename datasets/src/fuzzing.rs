@@ -28,32 +28,28 @@ pub fn check_message(message: &str) {
 fn check_faces(faces: &Faces, classes: usize) {
     faces.check(classes).unwrap();
     assert_eq!(faces.counts(classes).iter().sum::<usize>(), faces.len());
-    let mut normalised = [f32::NAN; PIXELS];
-    if !faces.is_empty() {
-        Normalisation::of(faces).apply(faces.face(faces.len() - 1), &mut normalised);
-        assert!(normalised.iter().all(|x| x.is_finite()));
-    }
+    // One face: all of them would take most of the time.
+    let (factor, addend) = Normalisation::of(&faces.subset(&[faces.len() / 2])).affine();
+    assert!(factor.is_finite() && addend.is_finite());
 }
 
 fn check_dataset(dataset: &mut Dataset) {
     let classes = dataset.classes.len();
     assert!(classes <= MAX_CLASSES);
     dataset.splits_mut().for_each(|faces| check_faces(faces, classes));
-    for folds in [2, 3] {
-        match dataset.fold(folds, 1) {
-            Ok((train, test)) => assert_eq!(train.len() + test.len(), dataset.train.len()),
-            Err(error) => check_message(&error.to_string()),
-        }
+    match dataset.fold(3, 1) {
+        Ok((train, test)) => assert_eq!(train.len() + test.len(), dataset.train.len()),
+        Err(error) => check_message(&error.to_string()),
     }
 }
 
-/// A CSV file: `0` and its text, or another byte and a text in which each of the first eight `@` stands for the
-/// pixels of a face.
+/// A CSV file: `0` and its text, or another byte and a text in which each of the first two `@` stands for the
+/// pixels of a face (more would only take time).
 pub fn csv(bytes: &[u8]) {
     let Some((form, text)) = bytes.split_first() else { return };
     let mut written = Vec::new();
     if *form != b'0' {
-        for (i, part) in text.splitn(9, |byte| *byte == b'@').enumerate() {
+        for (i, part) in text.splitn(3, |byte| *byte == b'@').enumerate() {
             let face = if i > 0 { "7 ".repeat(PIXELS) } else { String::new() };
             written.extend_from_slice(face.as_bytes());
             written.extend_from_slice(part);
@@ -120,7 +116,9 @@ pub fn tree(bytes: &[u8]) {
             let mut sorted = dataset.classes.clone();
             classes::sort(&mut sorted);
             assert_eq!(sorted, dataset.classes);
-            assert!(dataset.train.is_empty() || dataset.train.counts(sorted.len()).iter().all(|count| *count > 0));
+            assert!(
+                dataset.train.is_empty() || dataset.train.counts(sorted.len()).iter().all(|count| *count > 0)
+            );
         }
         Err(error) => check_message(&error.to_string()),
     }

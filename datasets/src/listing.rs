@@ -147,8 +147,9 @@ pub(crate) fn folders(files: &impl Files, folder: &Path) -> Result<Vec<(PathBuf,
 
 /// The image files of a folder by their extension, sorted, as (path, name).
 pub(crate) fn images(files: &impl Files, folder: &Path) -> Result<Vec<(PathBuf, String)>> {
-    let images =
-        entries(files, folder)?.into_iter().filter(|(path, _, is_folder)| !is_folder && decode::is_image(path));
+    let images = entries(files, folder)?
+        .into_iter()
+        .filter(|(path, _, is_folder)| !is_folder && decode::is_image(path));
     Ok(images.map(|(path, name, _)| (path, name)).collect())
 }
 

@@ -10,6 +10,9 @@ pub const LONGEST: usize = 2000;
 /// Most characters of a path.
 const PATH: usize = 400;
 
+/// Most characters of a reason.
+const REASON: usize = 1000;
+
 /// Most characters of a piece of text that a file or an argument gave.
 const EXCERPT: usize = 200;
 
@@ -21,6 +24,11 @@ pub fn one_line(text: impl Display) -> String {
 /// `text` as one line of at most 200 characters, for texts that someone else wrote.
 pub fn excerpt(text: impl Display) -> String {
     shortened(text, EXCERPT)
+}
+
+/// `text` as one line of at most 1000 characters, for reasons that quote more than one text.
+pub fn reason(text: impl Display) -> String {
+    shortened(text, REASON)
 }
 
 /// `path` as one line of at most 400 characters.
@@ -63,7 +71,10 @@ mod tests {
 
     #[test]
     fn what_ends_or_turns_a_line_is_escaped() {
-        assert_eq!(one_line("a\nb\r\u{1b}[31m\u{85}\u{2028}\u{202e}c"), r"a\nb\r\u{1b}[31m\u{85}\u{2028}\u{202e}c");
+        assert_eq!(
+            one_line("a\nb\r\u{1b}[31m\u{85}\u{2028}\u{202e}c"),
+            r"a\nb\r\u{1b}[31m\u{85}\u{2028}\u{202e}c"
+        );
         assert_eq!(one_line("caf\u{e9} `\u{1f642}` \\ 'x'"), "caf\u{e9} `\u{1f642}` \\ 'x'");
     }
 
@@ -73,7 +84,10 @@ mod tests {
         for (text, end) in [("\u{e9}".repeat(201), "\u{e9}"), ("\n".repeat(9000), "\\n")] {
             let short = excerpt(format!("start {text}"));
             assert!(short.starts_with("start ") && short.ends_with(end), "{short}");
-            assert!((170..=200).contains(&short.chars().count()) && short.contains(" characters]"), "{short}");
+            assert!(
+                (170..=200).contains(&short.chars().count()) && short.contains(" characters]"),
+                "{short}"
+            );
         }
         assert!(one_line("x".repeat(1 << 20)).len() <= LONGEST);
         assert!(shown(Path::new(&"x/".repeat(2000))).len() <= 400);

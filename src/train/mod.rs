@@ -11,6 +11,7 @@ mod session;
 mod trainer;
 
 pub use config::{Augmentation, Config, Fold, Schedule};
+pub(crate) use config::{MAX_BATCH, MAX_EPOCHS, MAX_STEPS};
 pub use data::Sets;
 pub use folder::RunFolder;
 pub use progress::{Best, EpochRow, Progress, Tally};
