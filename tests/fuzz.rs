@@ -38,7 +38,7 @@ fn inputs(folder: &Path) -> Vec<PathBuf> {
 fn damaged(bytes: &[u8], seed: u64) -> Vec<u8> {
     let mut rng = Rng::new(seed);
     let mut copy = bytes.to_vec();
-    if seed % 2 == 0 {
+    if seed.is_multiple_of(2) {
         copy.truncate(1 + rng.below(bytes.len().max(1)));
     }
     for _ in 0..seed {

@@ -6,7 +6,7 @@
 #
 # Needs rustup's nightly toolchain. A finding ends its target: the input is left in tests/fuzz/findings/TARGET, where the
 # same test runs it. No sanitizer: the readers have no `unsafe`, and without one there are more executions; overflows and
-# debug assertions are checked, and an allocation of more than 64 MiB ends the process.
+# debug assertions are checked, and an allocation of more than 256 MiB ends the process.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -35,15 +35,19 @@ options() {
     esac
 }
 
-# The smallest of the minimised inputs, by number.
+# Beside the inputs with names, which were written by hand, as many of the others as there is room for, by number: evenly
+# from the shortest to the longest.
 keep() {
-    local from=$1 to=$2 files=0 bytes=0 size name
-    rm -rf "$to" && mkdir -p "$to"
+    local from=$1 to=$2 bytes size name number=0
+    rm -f "$to"/[0-9][0-9]
+    bytes=$(cat "$to"/* 2>/dev/null | wc -c)
     while read -r size name; do
-        bytes=$((bytes + size)) files=$((files + 1))
-        [ $files -le $max_files ] && [ $bytes -le $max_bytes ] || break
-        cp "$from/$name" "$to/$(printf %02d $files)"
-    done < <(find "$from" -type f -printf '%s %f\n' | sort -n)
+        bytes=$((bytes + size)) number=$((number + 1))
+        [ $bytes -le $max_bytes ] || break
+        cp "$from/$name" "$to/$(printf %02d $number)"
+    done < <(find "$from" -type f -printf '%s %f\n' | sort -n |
+        awk -v room=$((max_files - $(find "$to" -type f | wc -l))) \
+            '{ line[NR] = $0 } END { n = NR < room ? NR : room; for (i = 1; i <= n; i++) print line[int(i * NR / n)] }')
 }
 
 for target in $targets; do
@@ -56,8 +60,10 @@ for target in $targets; do
         2>"$work/log" || { tail -n 40 "$work/log" >&2; exit 1; }
     executions=$(sed -n 's/^stat::number_of_executed_units: *//p' "$work/log")
     coverage=$(grep -o 'cov: [0-9]* ft: [0-9]*' "$work/log" | tail -n 1)
-    fuzz cmin "$target" "$grown" 2>/dev/null
-    echo "$target: $executions executions, $coverage, $(find "$grown" -type f | wc -l) minimised inputs"
-    keep "$grown" "$corpus"
+    # Fewer than `cargo fuzz cmin` leaves: the shortest for each feature still, but only what covers all of them.
+    mkdir "$grown.min"
+    fuzz run "$target" "$grown.min" "$grown" -- -set_cover_merge=1 2>/dev/null
+    echo "$target: $executions executions, $coverage, $(find "$grown.min" -type f | wc -l) minimised inputs"
+    keep "$grown.min" "$corpus"
     rmdir --ignore-fail-on-non-empty "$findings"
 done

@@ -3,9 +3,9 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::process;
 
-/// Most bytes of one allocation. No input is larger than 64 KiB, and the readers' own limits are lower: more means
-/// that a length in a file was believed.
-const MAX_ALLOCATION: usize = 64 << 20;
+/// Most bytes of one allocation: what decoding an image may take. The TIFF decoder reserves up to as much for the values
+/// of a tag before it looks for them. More means that a length in a file was believed.
+const MAX_ALLOCATION: usize = moue_datasets::decode::MAX_BYTES as usize;
 
 /// The system's allocator, which ends the process at an allocation that no input justifies.
 struct Limited;
