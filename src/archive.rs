@@ -2,31 +2,22 @@
 
 use crate::error::{Error, Result};
 use crate::ops::Real;
-use crate::params::Params;
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use crate::params::{ParamSpec, Params};
+use safetensors::tensor::{Dtype, Metadata, TensorView};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeSet, HashMap};
-use std::fs::File;
-use std::io::Read;
+use std::fmt::Display;
 use std::path::Path;
 
 /// The header is the only metadata entry: a second one would make the order of bytes a matter of chance.
 const HEADER: &str = "moue";
 
 /// Largest file that is read; a full checkpoint has 6 MB.
-const MAX_BYTES: u64 = 1 << 30;
+pub(crate) const MAX_BYTES: u64 = 1 << 30;
 
-/// Reads a whole file.
-pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>> {
-    let file = File::open(path).map_err(Error::io(path))?;
-    let mut bytes = Vec::new();
-    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(Error::io(path))?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(Error::format(path, format!("larger than {} MiB", MAX_BYTES >> 20)));
-    }
-    Ok(bytes)
-}
+/// Largest header that is parsed; a full checkpoint's has 10 KB.
+const MAX_HEADER: usize = 1 << 20;
 
 /// Collects tensors and writes them.
 #[derive(Debug, Default)]
@@ -64,66 +55,105 @@ impl Writer {
 pub(crate) struct Reader<'a> {
     path: &'a Path,
     header: String,
-    tensors: SafeTensors<'a>,
+    tensors: Metadata,
+    data: &'a [u8],
     taken: BTreeSet<String>,
 }
 
 impl<'a> Reader<'a> {
     /// Parses `bytes`, which came from `path`.
+    ///
+    /// The format is simple enough to cut it here: `SafeTensors::deserialize` (0.8) adds the promised length to the
+    /// header's without a check, so that offsets near 2^64 overflow.
     pub(crate) fn new(path: &'a Path, bytes: &'a [u8]) -> Result<Self> {
-        let not_ours = |reason: String| Error::format(path, reason);
-        let broken = |e| not_ours(format!("not a complete safetensors file: {e}"));
-        let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(broken)?;
-        let tensors = SafeTensors::deserialize(bytes).map_err(broken)?;
-        let header = metadata.metadata().as_ref().and_then(|m| m.get(HEADER)).cloned();
+        let broken = |what: &str| Error::format(path, format!("not a complete safetensors file: {what}"));
+        let (header, data) = split(bytes).ok_or_else(|| broken("its header is cut off"))?;
+        if header.len() > MAX_HEADER {
+            return Err(broken(&format!("its header is larger than {} MiB", MAX_HEADER >> 20)));
+        }
+        // Checks that the tensors follow each other without a gap, each as long as its dimensions say.
+        let tensors: Metadata = serde_json::from_slice(header).map_err(|e| broken(&e.to_string()))?;
+        if tensors.data_len() != data.len() {
+            let (promised, got) = (tensors.data_len(), data.len());
+            return Err(broken(&format!("{promised} bytes of tensors are promised, {got} are there")));
+        }
+        let header = tensors.metadata().as_ref().and_then(|entries| entries.get(HEADER)).cloned();
         let header =
-            header.ok_or_else(|| not_ours("a safetensors file, but not one of moue's".to_owned()))?;
-        Ok(Self { path, header, tensors, taken: BTreeSet::new() })
+            header.ok_or_else(|| Error::format(path, "a safetensors file, but not one of moue's"))?;
+        Ok(Self { path, header, tensors, data, taken: BTreeSet::new() })
+    }
+
+    /// Where the bytes came from.
+    pub(crate) fn path(&self) -> &'a Path {
+        self.path
     }
 
     /// The header.
     pub(crate) fn header<H: DeserializeOwned>(&self) -> Result<H> {
-        serde_json::from_str(&self.header)
-            .map_err(|e| Error::format(self.path, format!("its description cannot be read: {e}")))
+        description(self.path, &self.header)
     }
 
     /// Copies the tensor called `name`, which must have these dimensions and finite values, to `to`.
     pub(crate) fn take(&mut self, name: &str, dims: &[usize], to: &mut [f32]) -> Result<()> {
-        let wrong = |reason: String| Error::format(self.path, format!("tensor `{name}` {reason}"));
-        let tensor = self.tensors.tensor(name).map_err(|_| wrong("is missing".to_owned()))?;
-        if tensor.dtype() != Dtype::F32 || tensor.shape() != dims {
-            let (got, shape) = (tensor.dtype(), tensor.shape());
-            return Err(wrong(format!("is {got:?} {shape:?}, but the model has F32 {dims:?}")));
-        }
-        for (to, bytes) in to.iter_mut().zip(tensor.data().as_chunks().0) {
+        for (to, bytes) in to.iter_mut().zip(self.find(name, dims)?.as_chunks().0) {
             *to = f32::from_le_bytes(*bytes);
         }
         if let Some(i) = to.iter().position(|x| !x.is_finite()) {
-            return Err(wrong(format!("holds {} at element {i}", to[i])));
+            return Err(self.wrong(name, format!("holds {} at element {i}", to[i])));
         }
         self.taken.insert(name.to_owned());
         Ok(())
     }
 
-    /// Fills all parameters and running buffers.
-    pub(crate) fn params(&mut self, params: &mut Params<f32>) -> Result<()> {
-        let specs = params.specs().iter().chain(params.buffer_specs()).cloned();
-        for spec in specs.collect::<Vec<_>>() {
+    /// The bytes of the tensor called `name`, which must have these dimensions.
+    fn find(&self, name: &str, dims: &[usize]) -> Result<&'a [u8]> {
+        let tensor = self.tensors.info(name).ok_or_else(|| self.wrong(name, "is missing"))?;
+        if tensor.dtype != Dtype::F32 || tensor.shape != dims {
+            let (got, shape) = (tensor.dtype, &tensor.shape);
+            return Err(self.wrong(name, format!("is {got:?} {shape:?}, but the model has F32 {dims:?}")));
+        }
+        let (start, end) = tensor.data_offsets;
+        Ok(&self.data[start..end])
+    }
+
+    fn wrong(&self, name: &str, what: impl Display) -> Error {
+        Error::format(self.path, format!("tensor `{name}` {what}"))
+    }
+
+    /// All parameters and running buffers of a model.
+    pub(crate) fn params(&mut self, specs: Vec<ParamSpec>, buffers: Vec<ParamSpec>) -> Result<Params<f32>> {
+        let all: Vec<ParamSpec> = specs.iter().chain(&buffers).cloned().collect();
+        // Before memory is taken for them.
+        all.iter().try_for_each(|spec| self.find(&spec.name, &spec.dims).map(drop))?;
+        let mut params = Params::zeros(specs, buffers);
+        for spec in all {
             let values = params.get_mut(&spec.name).expect("a name from the specs");
             self.take(&spec.name, &spec.dims, values)?;
         }
-        Ok(())
+        Ok(params)
     }
 
     /// Checks that nothing is left.
     pub(crate) fn finish(self) -> Result<()> {
-        let mut names = self.tensors.names();
+        let mut names = self.tensors.offset_keys();
         names.sort_unstable();
-        match names.into_iter().find(|name| !self.taken.contains(*name)) {
+        match names.iter().find(|name| !self.taken.contains(*name)) {
             None => Ok(()),
-            Some(name) => Err(Error::format(self.path, format!("tensor `{name}` belongs to another model"))),
+            Some(name) => Err(self.wrong(name, "belongs to another model")),
         }
     }
+}
+
+/// Reads a header, which came from `path`.
+pub(crate) fn description<H: DeserializeOwned>(path: &Path, text: &str) -> Result<H> {
+    serde_json::from_str(text)
+        .map_err(|e| Error::format(path, format!("its description cannot be read: {e}")))
+}
+
+/// The JSON header and the tensors behind it.
+pub(crate) fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_first_chunk()?;
+    rest.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)
 }
 
 /// The first parameter or running buffer with a value that is not finite.

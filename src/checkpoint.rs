@@ -2,16 +2,16 @@
 //!
 //! A file is the magic `MOUECKP1`, the CRC-32 of the rest (little-endian), and a safetensors archive: parameters
 //! and running buffers under their names, Adam's moments `adam.m` and `adam.v`, the moving average of the weights
-//! `average.values` and `average.buffers` if the run has one, and a JSON description. A run keeps the newest two, so that one is always complete and a damaged one can be replaced.
+//! `average.values` and `average.buffers` if the run has one, and a JSON description. A run keeps the newest two, so
+//! that one is always complete and a damaged one can be replaced.
 
-use crate::archive::{Reader, Writer, not_finite, read_file};
+use crate::archive::{MAX_BYTES, Reader, Writer, not_finite};
 use crate::error::{Error, Result};
-use crate::files::Staged;
+use crate::files::{Staged, read_file};
 use crate::optim::Adam;
-use crate::train::{Average, Config, Progress};
+use crate::train::{Average, Config, MAX_STEPS, Progress};
 use crate::weights::{Facts, Weights};
 use moue_datasets::Normalisation;
-use moue_kernels::Isa;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,13 +29,26 @@ pub(crate) struct State {
 
 /// What the file describes itself with.
 #[derive(Serialize, Deserialize)]
-struct Header {
+pub(crate) struct Header {
     state: State,
     classes: Vec<String>,
     mean: f32,
     std: f32,
     facts: Facts,
     adam_steps: u64,
+}
+
+impl Header {
+    /// Checks that a run can have written this.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let Self { state, adam_steps, .. } = self;
+        state.config.check()?;
+        state.progress.check(&state.config)?;
+        match *adam_steps {
+            0..=MAX_STEPS => Ok(()),
+            steps => Err(format!("a run cannot have {steps} steps of the optimiser")),
+        }
+    }
 }
 
 /// A state with the numbers that belong to it.
@@ -78,7 +91,7 @@ impl State {
         staged.publish()
     }
 
-    fn to_bytes(&self, weights: &Weights, adam: &Adam, average: Option<&Average>) -> Vec<u8> {
+    pub(crate) fn to_bytes(&self, weights: &Weights, adam: &Adam, average: Option<&Average>) -> Vec<u8> {
         let (adam_steps, m, v) = adam.state();
         let mut writer = Writer::default();
         writer.params(&weights.params);
@@ -122,20 +135,29 @@ impl Checkpoint {
     }
 
     fn read(path: &Path) -> Result<Self> {
-        let bytes = read_file(path)?;
-        let not_one = || Error::format(path, "not a checkpoint");
-        let rest = bytes.strip_prefix(&MAGIC).ok_or_else(not_one)?;
-        let (sum, body) = rest.split_first_chunk().ok_or_else(not_one)?;
+        Self::parse(path, &read_file(path, MAX_BYTES)?)
+    }
+
+    /// Reads `bytes`, which came from `path`.
+    pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
+        let wrong = |reason: &str| Error::format(path, reason);
+        let rest = bytes.strip_prefix(&MAGIC).ok_or_else(|| wrong("not a checkpoint"))?;
+        let (sum, body) = rest.split_first_chunk().ok_or_else(|| wrong("not a checkpoint"))?;
         if crc32fast::hash(body) != u32::from_le_bytes(*sum) {
-            return Err(Error::format(path, "the checkpoint is damaged (its checksum does not fit)"));
+            return Err(wrong("the checkpoint is damaged (its checksum does not fit)"));
         }
-        let mut reader = Reader::new(path, body)?;
-        let Header { state, classes, mean, std, facts, adam_steps } = reader.header()?;
+        Self::from_archive(path, body)
+    }
+
+    /// Reads what stands behind the checksum.
+    pub(crate) fn from_archive(path: &Path, archive: &[u8]) -> Result<Self> {
+        let mut reader = Reader::new(path, archive)?;
+        let header: Header = reader.header()?;
+        header.check().map_err(|reason| Error::format(path, reason))?;
+        let Header { state, classes, mean, std, facts, adam_steps } = header;
         let normalisation = Normalisation { mean, std };
-        let mut weights = Weights::new(state.config.model, classes, normalisation, 0, Isa::fastest())?;
-        weights.facts = facts;
-        reader.params(&mut weights.params)?;
-        let len = Adam::new(&weights.params, state.config.lr, Isa::fastest()).state().1.len();
+        let weights = Weights::read(&mut reader, state.config.model, classes, normalisation, facts)?;
+        let len = weights.params.values.len();
         let (mut m, mut v) = (vec![0.0; len], vec![0.0; len]);
         reader.take("adam.m", &[len], &mut m)?;
         reader.take("adam.v", &[len], &mut v)?;
@@ -176,6 +198,7 @@ mod tests {
     use super::*;
     use crate::nn::{CbamPosition, Loss, Model};
     use crate::train::{Augmentation, Refinements, Schedule};
+    use moue_kernels::Isa;
 
     fn state() -> (State, Weights, Adam, Average) {
         let model = Model { cbam: CbamPosition::None, loss: Loss::Softmax, classes: 2 };

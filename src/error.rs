@@ -1,17 +1,18 @@
 //! What can go wrong, and with which file, option or operation.
 
+use moue_datasets::message::{self, excerpt, one_line, shown};
 use moue_kernels::Shape;
 use std::path::PathBuf;
 
 /// Result with the crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Everything that can fail; each message names what is at fault.
+/// Everything that can fail; each message names what is at fault, in one line of bounded length whatever was read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// An operation was recorded with operands that do not fit.
-    #[error("{op}: expected {expected}, got {got}")]
+    #[error("{op}: expected {}, got {}", excerpt(expected), excerpt(got))]
     Operand {
         /// Operation.
         op: &'static str,
@@ -32,16 +33,16 @@ pub enum Error {
         source: std::io::Error,
     },
     /// Two parameters share a name.
-    #[error("two parameters are called {0:?}")]
+    #[error("two parameters are called `{}`", excerpt(.0))]
     DuplicateName(String),
     /// Parameters of one model given to another.
-    #[error("the parameters are of another model: {0}")]
+    #[error("the parameters are of another model: {}", message::reason(.0))]
     OtherModel(String),
     /// The data set could not be read.
     #[error(transparent)]
     Data(#[from] moue_datasets::Error),
     /// A file could not be read or written.
-    #[error("{path}: {source}", path = path.display())]
+    #[error("{}: {}", shown(path), excerpt(source))]
     Io {
         /// The file.
         path: PathBuf,
@@ -49,7 +50,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A file's content is not what it should be.
-    #[error("{path}: {reason}", path = path.display())]
+    #[error("{}: {}", shown(path), message::reason(.reason))]
     Format {
         /// The file.
         path: PathBuf,
@@ -57,7 +58,7 @@ pub enum Error {
         reason: String,
     },
     /// An option or its value makes no sense.
-    #[error("{0}")]
+    #[error("{}", one_line(.0))]
     Usage(String),
     /// Gradients that a check found wrong.
     #[error("{failed} gradient checks failed")]
@@ -66,10 +67,10 @@ pub enum Error {
         failed: usize,
     },
     /// The loss or a gradient stopped being a number.
-    #[error("{0}")]
+    #[error("{}", one_line(.0))]
     NotFinite(String),
     /// A signal ended the work early; nothing is lost.
-    #[error("{0}")]
+    #[error("{}", one_line(.0))]
     Interrupted(String),
 }
 

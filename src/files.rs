@@ -1,10 +1,24 @@
-//! Writing files so that a crash, a full disk or a signal leaves either the old content or the new.
+//! Reading files up to a limit, and writing them so that a crash, a full disk or a signal leaves either the old content or the new.
 
 use crate::error::{Error, Result};
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+
+/// Reads a whole file, which may have `max_bytes`.
+///
+/// # Errors
+/// [`Error::Io`] or, if it is larger, [`Error::Format`], with `path`.
+pub(crate) fn read_file(path: &Path, max_bytes: u64) -> Result<Vec<u8>> {
+    let file = File::open(path).map_err(Error::io(path))?;
+    let mut bytes = Vec::new();
+    file.take(max_bytes + 1).read_to_end(&mut bytes).map_err(Error::io(path))?;
+    if bytes.len() as u64 > max_bytes {
+        return Err(Error::format(path, format!("larger than {} MiB", max_bytes >> 20)));
+    }
+    Ok(bytes)
+}
 
 /// Replaces the file at `path` by `bytes`, or leaves it as it was.
 ///

@@ -213,7 +213,8 @@ impl Graph {
         (&self.specs, &self.buffers)
     }
 
-    fn check(&self) -> Result<()> {
+    /// The first mistake made while recording.
+    pub(crate) fn check(&self) -> Result<()> {
         if let Some(Error::Operand { op, expected, got }) = &self.error {
             return Err(Error::Operand { op, expected: expected.clone(), got: got.clone() });
         }

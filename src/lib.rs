@@ -12,6 +12,8 @@ mod checkpoint;
 pub mod cli;
 mod error;
 mod files;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod gradcheck;
 mod graph;
 mod infer;

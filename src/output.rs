@@ -1,5 +1,6 @@
 //! Printing that does not panic: `println!` does when the reader has gone away, as in `moue profile step | head -1`.
 
+use moue_datasets::message::one_line;
 use std::fmt::Arguments;
 use std::io::{self, ErrorKind, Write};
 use std::process;
@@ -14,14 +15,14 @@ pub(crate) fn write_out(text: Arguments<'_>) {
         if error.kind() == ErrorKind::BrokenPipe {
             process::exit(BROKEN_PIPE);
         }
-        write_err(format_args!("moue: stdout: {error}\n"));
+        write_err(format_args!("moue: stdout: {error}"));
         process::exit(1);
     }
 }
 
-/// Writes to stderr; where that is closed, there is nobody to tell.
+/// Writes one line to stderr, whatever foreign text is in it; where stderr is closed, there is nobody to tell.
 pub(crate) fn write_err(text: Arguments<'_>) {
-    let _ = io::stderr().lock().write_fmt(text);
+    let _ = writeln!(io::stderr().lock(), "{}", one_line(text));
 }
 
 /// `print!` that does not panic.
@@ -34,9 +35,9 @@ macro_rules! outln {
     ($($text:tt)*) => { $crate::output::write_out(format_args!("{}\n", format_args!($($text)*))) };
 }
 
-/// `eprintln!` that does not panic.
+/// `eprintln!` that does not panic, for one line.
 macro_rules! errln {
-    ($($text:tt)*) => { $crate::output::write_err(format_args!("{}\n", format_args!($($text)*))) };
+    ($($text:tt)*) => { $crate::output::write_err(format_args!($($text)*)) };
 }
 
 pub(crate) use {errln, out, outln};

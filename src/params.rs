@@ -71,10 +71,8 @@ pub struct Params<T> {
 
 impl Params<f32> {
     pub(crate) fn new(specs: Vec<ParamSpec>, buffer_specs: Vec<ParamSpec>, rng: &mut Rng) -> Self {
-        let (spans, len) = layout(&specs);
-        let (buffer_spans, buffer_len) = layout(&buffer_specs);
-        let mut values = vec![0.0; len];
-        let mut buffers = vec![0.0; buffer_len];
+        let mut params = Self::zeros(specs, buffer_specs);
+        let Self { specs, spans, buffer_specs, buffer_spans, values, buffers, .. } = &mut params;
         let mut fill = |to: &mut [f32], init| match init {
             Init::Constant(x) => to.fill(x),
             Init::Uniform { fan_in } => {
@@ -82,13 +80,21 @@ impl Params<f32> {
                 to.iter_mut().for_each(|x| *x = rng.range(-bound, bound));
             }
         };
-        for (spec, span) in specs.iter().zip(&spans) {
+        for (spec, span) in specs.iter().zip(spans) {
             fill(&mut values[span.clone()], spec.init);
         }
-        for (spec, span) in buffer_specs.iter().zip(&buffer_spans) {
+        for (spec, span) in buffer_specs.iter().zip(buffer_spans) {
             fill(&mut buffers[span.clone()], spec.init);
         }
-        Self { grads: vec![0.0; len], specs, spans, buffer_specs, buffer_spans, values, buffers }
+        params
+    }
+
+    /// Parameters that are still to be read.
+    pub(crate) fn zeros(specs: Vec<ParamSpec>, buffer_specs: Vec<ParamSpec>) -> Self {
+        let (spans, len) = layout(&specs);
+        let (buffer_spans, buffer_len) = layout(&buffer_specs);
+        let (values, grads, buffers) = (vec![0.0; len], vec![0.0; len], vec![0.0; buffer_len]);
+        Self { specs, spans, buffer_specs, buffer_spans, values, grads, buffers }
     }
 }
 

@@ -15,15 +15,16 @@
 //! The metadata has the one entry `moue`, a JSON object: `version` of the format (1), `model`, `classes` (names in
 //! the order of the logits), `mean` and `std` (the input is (pixel/255 - mean) / std), and `facts` of the training.
 
-use crate::archive::{Reader, Writer, not_finite, read_file};
+use crate::archive::{MAX_BYTES, Reader, Writer, not_finite};
 use crate::error::{Error, Result};
-use crate::files::write_atomically;
+use crate::files::{read_file, write_atomically};
 use crate::graph::{Graph, Phase};
 use crate::nn::Model;
 use crate::params::Params;
-use moue_datasets::{Normalisation, Rng};
+use moue_datasets::{MAX_CLASSES, Normalisation, Rng};
 use moue_kernels::Isa;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Version of the format; a reader refuses any other.
@@ -128,31 +129,58 @@ impl Weights {
     /// [`Error::Io`] or [`Error::Format`], naming the file and what is wrong: not a complete safetensors file, not
     /// one of moue's, another version, a tensor that is missing, superfluous, of another shape or not finite.
     pub fn load(path: &Path) -> Result<Self> {
-        let bytes = read_file(path)?;
-        let mut reader = Reader::new(path, &bytes)?;
+        Self::parse(path, &read_file(path, MAX_BYTES)?)
+    }
+
+    /// Reads `bytes`, which came from `path`.
+    pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
+        let mut reader = Reader::new(path, bytes)?;
         let header: Header = reader.header()?;
-        let wrong = |reason: String| Error::format(path, reason);
         if header.version != VERSION {
-            return Err(wrong(format!("weights of version {}, expected {VERSION}", header.version)));
-        }
-        if header.classes.len() != header.model.classes || header.classes.is_empty() {
-            let (names, outputs) = (header.classes.len(), header.model.classes);
-            return Err(wrong(format!("{names} class names for {outputs} classes")));
-        }
-        if !(header.mean.is_finite() && header.std.is_finite() && header.std > 0.0) {
-            return Err(wrong(format!(
-                "faces cannot have mean {} and deviation {}",
-                header.mean, header.std
-            )));
+            let reason = format!("weights of version {}, expected {VERSION}", header.version);
+            return Err(Error::format(path, reason));
         }
         let normalisation = Normalisation { mean: header.mean, std: header.std };
-        let mut weights = Self::new(header.model, header.classes, normalisation, 0, Isa::fastest())
-            .map_err(|e| wrong(e.to_string()))?;
-        reader.params(&mut weights.params)?;
+        let weights = Self::read(&mut reader, header.model, header.classes, normalisation, header.facts)?;
         reader.finish()?;
-        weights.facts = header.facts;
         Ok(weights)
     }
+
+    /// Takes a model's parameters out of a file that describes it so.
+    pub(crate) fn read(
+        reader: &mut Reader,
+        model: Model,
+        classes: Vec<String>,
+        normalisation: Normalisation,
+        facts: Facts,
+    ) -> Result<Self> {
+        check(&model, &classes, normalisation).map_err(|reason| Error::format(reader.path(), reason))?;
+        let mut graph = Graph::new(Phase::Eval);
+        model.record(&mut graph, 1);
+        graph.check().map_err(|e| Error::format(reader.path(), e.to_string()))?;
+        let (specs, buffers) = graph.param_specs();
+        let params = reader.params(specs.to_vec(), buffers.to_vec())?;
+        Ok(Self { model, classes, normalisation, params, facts })
+    }
+}
+
+/// Checks what a file says of its weights, before anything is recorded or memory taken for it.
+fn check(model: &Model, classes: &[String], normalisation: Normalisation) -> std::result::Result<(), String> {
+    let (names, outputs) = (classes.len(), model.classes);
+    if names != outputs || !(1..=MAX_CLASSES).contains(&names) {
+        return Err(format!(
+            "{names} class names for {outputs} classes, expected 1 to {MAX_CLASSES} of both"
+        ));
+    }
+    if classes.iter().collect::<BTreeSet<_>>().len() != names {
+        return Err("two classes of the same name".to_owned());
+    }
+    let Normalisation { mean, std } = normalisation;
+    let (factor, addend) = normalisation.affine();
+    if !(std > 0.0 && factor.is_finite() && addend.is_finite()) {
+        return Err(format!("faces cannot have mean {mean} and deviation {std}"));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

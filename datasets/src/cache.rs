@@ -26,7 +26,7 @@ use rayon::prelude::*;
 
 use crate::dataset::{CacheStatus, Dataset, Skipped, name_of};
 use crate::faces::{Faces, PIXELS};
-use crate::listing::Listing;
+use crate::listing::{Listing, MAX_CLASSES};
 use crate::{Error, Result};
 
 const MAGIC: &[u8; 8] = b"MOUEFACE";
@@ -58,48 +58,8 @@ impl Cache {
     pub(crate) fn load(&self) -> Option<Dataset> {
         let mut file = File::open(&self.path).ok()?;
         let length = file.metadata().ok()?.len();
-        let mut header = [0; HEADER];
-        file.read_exact(&mut header).ok()?;
-        let header = self.check_header(&header)?;
-        let promised = header.table.length.checked_add(header.pixels.length)?.checked_add(HEADER as u64)?;
-        if promised != length {
-            return None;
-        }
-        let table = read_exactly(&mut file, header.table.length)?;
-        if crc32fast::hash(&table) != header.table.crc {
-            return None;
-        }
-        let mut dataset = unpack(&table).ok()?;
-        let mut crc = crc32fast::Hasher::new();
-        let mut left = header.pixels.length;
-        let classes = dataset.classes.len();
-        for faces in dataset.splits_mut() {
-            let needed = (faces.len() as u64).checked_mul(PIXELS as u64)?;
-            left = left.checked_sub(needed)?;
-            faces.pixels = read_exactly(&mut file, needed)?;
-            crc.update(&faces.pixels);
-            faces.check(classes).ok()?;
-        }
-        if left != 0 || crc.finalize() != header.pixels.crc {
-            return None;
-        }
-        dataset.cache = CacheStatus::Hit(self.path.clone());
-        Some(dataset)
-    }
-
-    /// What the header tells, if it is for this source.
-    fn check_header(&self, header: &[u8; HEADER]) -> Option<Header> {
-        let mut header = header.strip_prefix(MAGIC)?;
-        let version = header.read_u32::<LittleEndian>().ok()?;
-        let fingerprint = header.read_u64::<LittleEndian>().ok()?;
-        if (version, fingerprint) != (VERSION, self.fingerprint) {
-            return None;
-        }
-        let mut part = || {
-            let length = header.read_u64::<LittleEndian>().ok()?;
-            Some(Part { length, crc: header.read_u32::<LittleEndian>().ok()? })
-        };
-        Some(Header { table: part()?, pixels: part()? })
+        let dataset = read(&mut file, length, self.fingerprint)?;
+        Some(Dataset { cache: CacheStatus::Hit(self.path.clone()), ..dataset })
     }
 
     /// Writes the copy; readers see either the old or the new file, never a part.
@@ -116,14 +76,8 @@ impl Cache {
         let folder = self.path.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(folder)?;
         let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        let mut header = MAGIC.to_vec();
-        header.write_u32::<LittleEndian>(VERSION)?;
-        header.write_u64::<LittleEndian>(self.fingerprint)?;
-        header.write_u64::<LittleEndian>(table.len() as u64)?;
-        header.write_u32::<LittleEndian>(crc32fast::hash(&table))?;
-        header.write_u64::<LittleEndian>(length)?;
-        header.write_u32::<LittleEndian>(crc.finalize())?;
-        file.write_all(&header)?;
+        let pixels = Part { length, crc: crc.finalize() };
+        file.write_all(&header(self.fingerprint, &table, &pixels)?)?;
         file.write_all(&table)?;
         for faces in all_splits(dataset).into_iter().flatten() {
             file.write_all(&faces.pixels)?;
@@ -143,8 +97,72 @@ struct Part {
     crc: u32,
 }
 
+/// The bytes in front of a table and its pixels.
+fn header(fingerprint: u64, table: &[u8], pixels: &Part) -> io::Result<Vec<u8>> {
+    let mut header = MAGIC.to_vec();
+    header.write_u32::<LittleEndian>(VERSION)?;
+    header.write_u64::<LittleEndian>(fingerprint)?;
+    header.write_u64::<LittleEndian>(table.len() as u64)?;
+    header.write_u32::<LittleEndian>(crc32fast::hash(table))?;
+    header.write_u64::<LittleEndian>(pixels.length)?;
+    header.write_u32::<LittleEndian>(pixels.crc)?;
+    Ok(header)
+}
+
+/// What a header tells, if it is for the source of this fingerprint.
+fn check_header(header: &[u8; HEADER], fingerprint: u64) -> Option<Header> {
+    let mut header = header.strip_prefix(MAGIC)?;
+    let version = header.read_u32::<LittleEndian>().ok()?;
+    if (version, header.read_u64::<LittleEndian>().ok()?) != (VERSION, fingerprint) {
+        return None;
+    }
+    let mut part = || {
+        let length = header.read_u64::<LittleEndian>().ok()?;
+        Some(Part { length, crc: header.read_u32::<LittleEndian>().ok()? })
+    };
+    Some(Header { table: part()?, pixels: part()? })
+}
+
+/// The data set in a file of `length` bytes, if it is whole and of the source of this fingerprint.
+pub(crate) fn read(file: &mut impl Read, length: u64, fingerprint: u64) -> Option<Dataset> {
+    let mut header = [0; HEADER];
+    file.read_exact(&mut header).ok()?;
+    let header = check_header(&header, fingerprint)?;
+    let promised = header.table.length.checked_add(header.pixels.length)?.checked_add(HEADER as u64)?;
+    if promised != length {
+        return None;
+    }
+    let table = read_exactly(file, header.table.length)?;
+    if crc32fast::hash(&table) != header.table.crc {
+        return None;
+    }
+    let mut dataset = unpack(&table).ok()?;
+    let mut crc = crc32fast::Hasher::new();
+    let mut left = header.pixels.length;
+    let classes = dataset.classes.len();
+    if classes > MAX_CLASSES {
+        return None;
+    }
+    for faces in dataset.splits_mut() {
+        let needed = (faces.len() as u64).checked_mul(PIXELS as u64)?;
+        left = left.checked_sub(needed)?;
+        faces.pixels = read_exactly(file, needed)?;
+        crc.update(&faces.pixels);
+        faces.check(classes).ok()?;
+    }
+    (left == 0 && crc.finalize() == header.pixels.crc).then_some(dataset)
+}
+
+/// A file of `table` and as many black pixels as `faces` faces have, with checksums that are right: what
+/// fuzzing needs to come behind them.
+pub(crate) fn sealed(table: &[u8], faces: usize, fingerprint: u64) -> io::Result<Vec<u8>> {
+    let pixels = vec![0; faces * PIXELS];
+    let part = Part { length: pixels.len() as u64, crc: crc32fast::hash(&pixels) };
+    Ok([header(fingerprint, table, &part)?.as_slice(), table, &pixels].concat())
+}
+
 /// Reads `length` bytes, which have been checked against the size of the file.
-fn read_exactly(file: &mut File, length: u64) -> Option<Vec<u8>> {
+fn read_exactly(file: &mut impl Read, length: u64) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(usize::try_from(length).ok()?).ok()?;
     file.take(length).read_to_end(&mut bytes).ok()?;
@@ -155,7 +173,7 @@ fn all_splits(dataset: &Dataset) -> [Option<&Faces>; 3] {
     [Some(&dataset.train), dataset.validation.as_ref(), dataset.test.as_ref()]
 }
 
-fn pack(out: &mut Vec<u8>, dataset: &Dataset) -> io::Result<()> {
+pub(crate) fn pack(out: &mut Vec<u8>, dataset: &Dataset) -> io::Result<()> {
     pack_text(out, &dataset.name)?;
     pack_length(out, dataset.classes.len())?;
     dataset.classes.iter().try_for_each(|class| pack_text(out, class))?;
@@ -192,7 +210,7 @@ fn pack_length(out: &mut Vec<u8>, length: usize) -> io::Result<()> {
 }
 
 /// The data set that a table describes, still without pixels.
-fn unpack(table: &[u8]) -> io::Result<Dataset> {
+pub(crate) fn unpack(table: &[u8]) -> io::Result<Dataset> {
     let mut rest = table;
     let name = unpack_text(&mut rest)?;
     let classes = unpack_list(&mut rest, unpack_text)?;
@@ -370,6 +388,35 @@ mod tests {
             fs::write(cache.path(), &damaged).unwrap();
             assert_eq!(cache.load(), None, "byte {at}");
         }
+    }
+
+    /// With right checksums: a count of 2^32 - 1 labels, classes, names or skipped files; lengths that overflow; more
+    /// classes than a label can tell apart.
+    #[test]
+    fn counts_that_overflow_are_refused() {
+        let load = |bytes: &[u8]| read(&mut &bytes[..], bytes.len() as u64, 42);
+        let mut table = Vec::new();
+        pack(&mut table, &sample()).unwrap();
+        assert_eq!(
+            load(&sealed(&table, 3, 42).unwrap()).map(|dataset| dataset.classes),
+            Some(sample().classes)
+        );
+        for at in 0..table.len() - 3 {
+            let mut lying = table.clone();
+            lying[at..at + 4].fill(0xff);
+            let _ = load(&sealed(&lying, 3, 42).unwrap());
+        }
+        let mut huge = sealed(&table, 3, 42).unwrap();
+        for (at, length) in [(20, u64::MAX), (20, u64::MAX - 31), (32, u64::MAX), (32, 1 << 63)] {
+            let old = huge.clone();
+            LittleEndian::write_u64(&mut huge[at..], length);
+            assert_eq!(load(&huge), None);
+            huge = old;
+        }
+        let classes = (0..=MAX_CLASSES).map(|i| i.to_string()).collect();
+        let mut table = Vec::new();
+        pack(&mut table, &Dataset::new(String::new(), classes, [None, None, None])).unwrap();
+        assert_eq!(load(&sealed(&table, 0, 42).unwrap()), None);
     }
 
     #[test]

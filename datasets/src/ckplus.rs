@@ -6,16 +6,19 @@
 //! 7 surprise. As is customary, the last three frames of each labelled sequence are taken.
 //! P. Lucey et al., "The Extended Cohn-Kanade Dataset (CK+)", CVPR Workshops 2010.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::classes;
 use crate::dataset::Skipped;
+use crate::files::Files;
 use crate::listing::{self, Listed, Listing};
 use crate::{Error, Result};
 
 /// Frames taken from the end of a sequence.
 const PEAK_FRAMES: usize = 3;
+
+/// Bytes of an emotion file that are looked at; a code takes 16.
+const MAX_CODE: u64 = 1024;
 
 /// The two folders of the original tree.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,9 +29,9 @@ pub(crate) struct Tree {
 
 impl Tree {
     /// Finds the tree within `root`, where its archives unpack to; `None` if this is no CK+ tree.
-    pub(crate) fn find(root: &Path) -> Option<Self> {
+    pub(crate) fn find(files: &impl Files, root: &Path) -> Option<Self> {
         let find = |candidates: [&str; 2]| {
-            candidates.map(|name| root.join(name)).into_iter().find(|path| path.is_dir())
+            candidates.map(|name| root.join(name)).into_iter().find(|path| files.is_folder(path))
         };
         Some(Self {
             images: find(["cohn-kanade-images", "extended-cohn-kanade-images/cohn-kanade-images"])?,
@@ -38,14 +41,17 @@ impl Tree {
 
     /// Lists the peak frames of the labelled sequences, and their first frames as neutral faces if
     /// `neutral_first_frame`.
-    pub(crate) fn list(&self, root: &Path, neutral_first_frame: bool) -> Result<Listing> {
+    pub(crate) fn list(&self, files: &impl Files, root: &Path, neutral_first_frame: bool) -> Result<Listing> {
         let mut found: Vec<(PathBuf, &'static str)> = Vec::new();
         let mut skipped = Vec::new();
-        for (subject_path, subject) in listing::folders(&self.emotions)? {
-            for (label_path, sequence) in listing::folders(&subject_path)? {
-                let Some(emotion) = emotion_in(&label_path)? else { continue };
+        for (subject_path, subject) in listing::folders(files, &self.emotions)? {
+            for (label_path, sequence) in listing::folders(files, &subject_path)? {
+                let Some(emotion) = emotion_in(files, &label_path)? else { continue };
                 let frames_path = self.images.join(&subject).join(&sequence);
-                let frames = if frames_path.is_dir() { listing::images(&frames_path)? } else { Vec::new() };
+                let frames = match files.is_folder(&frames_path) {
+                    true => listing::images(files, &frames_path)?,
+                    false => Vec::new(),
+                };
                 if frames.is_empty() {
                     let reason = "a labelled sequence without images".to_owned();
                     skipped.push(Skipped { path: frames_path, reason });
@@ -99,12 +105,12 @@ fn frame(root: &Path, path: PathBuf, label: u8) -> Listed {
 }
 
 /// The class in the emotion file of a sequence's folder, `None` without such a file.
-fn emotion_in(folder: &Path) -> Result<Option<&'static str>> {
-    let mut files = listing::entries(folder)?
+fn emotion_in(files: &impl Files, folder: &Path) -> Result<Option<&'static str>> {
+    let mut codes = listing::entries(files, folder)?
         .into_iter()
         .filter(|(_, name, is_folder)| !is_folder && name.to_lowercase().ends_with("_emotion.txt"));
-    let Some((path, ..)) = files.next() else { return Ok(None) };
-    let text = fs::read(&path).map_err(|source| Error::io(&path, source))?;
+    let Some((path, ..)) = codes.next() else { return Ok(None) };
+    let text = files.read(&path, MAX_CODE)?;
     let text = String::from_utf8_lossy(&text);
     let code = text.trim().parse::<f64>().ok().filter(|code| code.fract() == 0.0 && *code >= 0.0);
     match code.and_then(|code| classes::CK_PLUS.get(code as usize)) {
@@ -118,6 +124,7 @@ mod tests {
     use super::*;
     use crate::folder::tests::write_face;
     use crate::{Dataset, OpenOptions};
+    use std::fs;
 
     /// A tree of sequences (folder, frames, text of the emotion file).
     fn tree(sequences: &[(&str, u32, Option<&str>)]) -> tempfile::TempDir {

@@ -6,7 +6,9 @@ use std::str::FromStr;
 
 use crate::cache::{self, Cache};
 use crate::faces::Faces;
+use crate::files::{Disk, Files};
 use crate::listing::Listing;
+use crate::message::shown;
 use crate::{Error, Result, ckplus, classes, folder, folds, kaggle, synthetic};
 
 /// One of the three parts of a data set.
@@ -171,7 +173,7 @@ impl Dataset {
         let mut dataset = source.load(path)?;
         dataset.cache = match cache.store(&dataset) {
             Ok(()) => CacheStatus::Written(cache.path().to_path_buf()),
-            Err(error) => CacheStatus::Failed(format!("{}: {error}", cache.path().display())),
+            Err(error) => CacheStatus::Failed(format!("{}: {error}", shown(cache.path()))),
         };
         Ok(dataset)
     }
@@ -248,10 +250,7 @@ impl Source {
                 return Ok(Self::Csv(csv));
             }
         }
-        match ckplus::Tree::find(path) {
-            Some(tree) => tree.list(path, options.neutral_first_frame).map(Self::Images),
-            None => folder::list(path).map(Self::Images),
-        }
+        list(&Disk, path, options.neutral_first_frame).map(Self::Images)
     }
 
     fn fingerprint(&self) -> Result<u64> {
@@ -268,13 +267,24 @@ impl Source {
                 let classes = classes::FER2013.map(str::to_owned).to_vec();
                 Ok(Dataset::new(name, classes, kaggle::read(&path)?))
             }
-            Self::Images(listing) => {
-                let classes = listing.classes.clone();
-                let decoded = listing.decode(root)?;
-                Ok(Dataset { skipped: decoded.skipped, ..Dataset::new(name, classes, decoded.splits) })
-            }
+            Self::Images(listing) => decode(&Disk, listing, root, name),
         }
     }
+}
+
+/// Lists a folder: the CK+ tree, or folders of classes.
+pub(crate) fn list(files: &impl Files, root: &Path, neutral_first_frame: bool) -> Result<Listing> {
+    match ckplus::Tree::find(files, root) {
+        Some(tree) => tree.list(files, root, neutral_first_frame),
+        None => folder::list(files, root),
+    }
+}
+
+/// Reads what a listing names.
+pub(crate) fn decode(files: &impl Files, listing: Listing, root: &Path, name: String) -> Result<Dataset> {
+    let classes = listing.classes.clone();
+    let decoded = listing.decode(files, root)?;
+    Ok(Dataset { skipped: decoded.skipped, ..Dataset::new(name, classes, decoded.splits) })
 }
 
 /// The last component of the path, also for `.` and `..`.

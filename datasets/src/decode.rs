@@ -1,13 +1,13 @@
 //! Image files to 48 x 48 grey faces.
 
-use std::fs::File;
-use std::io::{Cursor, Read};
+use std::io::Cursor;
 use std::path::Path;
 
 use image::imageops::{self, FilterType};
 use image::{DynamicImage, GrayImage, ImageDecoder, ImageReader, Limits};
 
 use crate::faces::{Face, PIXELS, SIDE};
+use crate::files::{Disk, Files};
 use crate::{Error, Result};
 
 /// Largest width and height that are decoded.
@@ -42,7 +42,7 @@ pub fn decode_face(bytes: &[u8]) -> Result<Face> {
 /// [`Error::NotFound`] or [`Error::Io`] if the file cannot be read, [`Error::Image`] as for
 /// [`decode_face`].
 pub fn read_face(path: &Path) -> Result<Face> {
-    decode_face(&read_file(path)?)
+    read_grey(path).map(|grey| fit_face(&grey))
 }
 
 /// Reads and decodes the image at `path` to 8-bit grey in its own size.
@@ -50,7 +50,16 @@ pub fn read_face(path: &Path) -> Result<Face> {
 /// # Errors
 /// As [`read_face`].
 pub fn read_grey(path: &Path) -> Result<GrayImage> {
-    decode_grey(&read_file(path)?)
+    grey_in(&Disk, path)
+}
+
+/// [`read_grey`] in any tree of files.
+pub(crate) fn grey_in(files: &impl Files, path: &Path) -> Result<GrayImage> {
+    let bytes = files.read(path, MAX_BYTES + 1)?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(Error::Image(format!("the file is larger than {} MiB", MAX_BYTES >> 20)));
+    }
+    decode_grey(&bytes)
 }
 
 /// Decodes an image to 8-bit grey in its own size.
@@ -62,10 +71,15 @@ pub fn read_grey(path: &Path) -> Result<GrayImage> {
 /// # Errors
 /// [`Error::Image`] as for [`decode_face`].
 pub fn decode_grey(bytes: &[u8]) -> Result<GrayImage> {
+    grey_within(bytes, MAX_DIMENSION, MAX_BYTES)
+}
+
+/// [`decode_grey`] with other limits.
+pub(crate) fn grey_within(bytes: &[u8], max_dimension: u32, max_bytes: u64) -> Result<GrayImage> {
     if bytes.is_empty() {
         return Err(Error::Image("the file is empty".to_owned()));
     }
-    let image = decode(bytes).map_err(|error| Error::Image(error.to_string()))?;
+    let image = decode(bytes, max_dimension, max_bytes).map_err(|error| Error::Image(error.to_string()))?;
     if image.width() == 0 || image.height() == 0 {
         return Err(Error::Image("the image has no pixels".to_owned()));
     }
@@ -76,11 +90,11 @@ pub fn decode_grey(bytes: &[u8]) -> Result<GrayImage> {
     Ok(image.into_luma8())
 }
 
-fn decode(bytes: &[u8]) -> image::ImageResult<DynamicImage> {
+fn decode(bytes: &[u8], max_dimension: u32, max_bytes: u64) -> image::ImageResult<DynamicImage> {
     let mut limits = Limits::default();
-    limits.max_image_width = Some(MAX_DIMENSION);
-    limits.max_image_height = Some(MAX_DIMENSION);
-    limits.max_alloc = Some(MAX_BYTES);
+    limits.max_image_width = Some(max_dimension);
+    limits.max_image_height = Some(max_dimension);
+    limits.max_alloc = Some(max_bytes);
     let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?;
     reader.limits(limits.clone());
     let mut decoder = reader.into_decoder()?;
@@ -107,16 +121,6 @@ pub fn fit_face(grey: &GrayImage) -> Face {
     let mut face = [0; PIXELS];
     face.iter_mut().zip(fitted.as_raw()).for_each(|(to, from)| *to = *from);
     face
-}
-
-fn read_file(path: &Path) -> Result<Vec<u8>> {
-    let file = File::open(path).map_err(|source| Error::io(path, source))?;
-    let mut bytes = Vec::new();
-    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|source| Error::io(path, source))?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(Error::Image(format!("the file is larger than {} MiB", MAX_BYTES >> 20)));
-    }
-    Ok(bytes)
 }
 
 /// Follows the markers of a JPEG file to its end-of-image marker.

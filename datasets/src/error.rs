@@ -2,19 +2,21 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::message::{excerpt, shown};
+
 /// What can be wrong with a data set or a request; every message names the file, row or option at
-/// fault and what was expected.
+/// fault and what was expected, in one line of bounded length whatever the data holds.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The path of a data set does not exist.
-    #[error("{}: no such file or folder", path.display())]
+    #[error("{}: no such file or folder", shown(path))]
     NotFound {
         /// The path as given.
         path: PathBuf,
     },
     /// The operating system refused to read a file or folder.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {}", shown(path), excerpt(source))]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -22,16 +24,19 @@ pub enum Error {
         source: std::io::Error,
     },
     /// Bytes that are not a readable image; the message has the reason alone, callers know the path.
-    #[error("{0}")]
+    #[error("{}", excerpt(.0))]
     Image(String),
     /// A file that is neither a CSV nor a folder of images.
-    #[error("{}: expected a FER2013 CSV file or a folder of images, found a file of another kind", path.display())]
+    #[error(
+        "{}: expected a FER2013 CSV file or a folder of images, found a file of another kind",
+        shown(path)
+    )]
     NotADataset {
         /// The file.
         path: PathBuf,
     },
     /// A CSV without the columns that are needed.
-    #[error("{}: expected the columns emotion, pixels and Usage, found [{found}]", path.display())]
+    #[error("{}: expected the columns emotion, pixels and Usage, found [{}]", shown(path), excerpt(found))]
     Columns {
         /// The CSV file.
         path: PathBuf,
@@ -39,7 +44,7 @@ pub enum Error {
         found: String,
     },
     /// A CSV row that does not hold a face.
-    #[error("{}: row {row} (the header is row 1): {problem}", path.display())]
+    #[error("{}: row {row} (the header is row 1): {}", shown(path), excerpt(problem))]
     Row {
         /// The CSV file.
         path: PathBuf,
@@ -49,7 +54,7 @@ pub enum Error {
         problem: String,
     },
     /// A source without any face.
-    #[error("{}: {expected}", path.display())]
+    #[error("{}: {expected}", shown(path))]
     Empty {
         /// The file or folder.
         path: PathBuf,
@@ -57,7 +62,7 @@ pub enum Error {
         expected: String,
     },
     /// Two folders for the same split or class.
-    #[error("{} and {} are both the {what}: keep one", first.display(), second.display())]
+    #[error("{} and {} are both the {}: keep one", shown(first), shown(second), excerpt(what))]
     Duplicate {
         /// What they are both, such as `train split`.
         what: String,
@@ -67,7 +72,7 @@ pub enum Error {
         second: PathBuf,
     },
     /// A class folder without images.
-    #[error("{}: no image of class `{class}`", path.display())]
+    #[error("{}: no image of class `{}`", shown(path), excerpt(class))]
     EmptyClass {
         /// The class folder, or the split folder that should hold it.
         path: PathBuf,
@@ -75,7 +80,12 @@ pub enum Error {
         class: String,
     },
     /// None of the images of a class can be read.
-    #[error("{}: none of the {count} images of class `{class}` can be read; the first one: {reason}", path.display())]
+    #[error(
+        "{}: none of the {count} images of class `{}` can be read; the first one: {}",
+        shown(path),
+        excerpt(class),
+        excerpt(reason)
+    )]
     BrokenClass {
         /// The class folder.
         path: PathBuf,
@@ -87,8 +97,12 @@ pub enum Error {
         reason: String,
     },
     /// More than one image in ten cannot be read.
-    #[error("{}: {broken} of {total} images cannot be read, more than one in ten; the first one, {}: {reason}",
-        path.display(), first.display())]
+    #[error(
+        "{}: {broken} of {total} images cannot be read, more than one in ten; the first one, {}: {}",
+        shown(path),
+        shown(first),
+        excerpt(reason)
+    )]
     TooManyBroken {
         /// The data set.
         path: PathBuf,
@@ -102,7 +116,7 @@ pub enum Error {
         reason: String,
     },
     /// An emotion file of the CK+ tree that holds no code from 0 to 7.
-    #[error("{}: expected one emotion code from 0 to 7, found {found:?}", path.display())]
+    #[error("{}: expected one emotion code from 0 to 7, found `{}`", shown(path), excerpt(found))]
     EmotionCode {
         /// The text file.
         path: PathBuf,
@@ -110,7 +124,7 @@ pub enum Error {
         found: String,
     },
     /// A split that the data set does not have.
-    #[error("{dataset} has no {wanted} split; it has: {present}")]
+    #[error("{} has no {wanted} split; it has: {present}", excerpt(dataset))]
     MissingSplit {
         /// The data set's name.
         dataset: String,
@@ -120,7 +134,7 @@ pub enum Error {
         present: String,
     },
     /// A split name that is not known.
-    #[error("unknown split `{0}`: expected train, validation or test")]
+    #[error("unknown split `{}`: expected train, validation or test", excerpt(.0))]
     UnknownSplit(String),
     /// A fold number outside `0..folds`.
     #[error("fold {fold} of {folds}: expected at least 2 folds and a fold number below their count")]
@@ -141,7 +155,7 @@ pub enum Error {
         folds: usize,
     },
     /// A fold whose training part lacks a class.
-    #[error("fold {fold} of {folds}: no image of class `{class}` is left for training")]
+    #[error("fold {fold} of {folds}: no image of class `{}` is left for training", excerpt(class))]
     EmptyFoldClass {
         /// The fold, from 0.
         fold: usize,
@@ -154,7 +168,7 @@ pub enum Error {
     #[error("the data set does not tell its subjects apart: use folds by image number")]
     NoSubjects,
     /// A value outside its domain.
-    #[error("{name}: expected {expected}, got {got}")]
+    #[error("{name}: expected {}, got {}", excerpt(expected), excerpt(got))]
     Invalid {
         /// The option or argument.
         name: &'static str,

@@ -5,15 +5,17 @@ use std::path::{Path, PathBuf};
 
 use crate::classes;
 use crate::dataset::{Skipped, Split};
+use crate::files::Files;
 use crate::listing::{self, Listed, Listing, MAX_CLASSES};
+use crate::message::shown;
 use crate::{Error, Result};
 
 /// Class name to its folder and the (path, name) of its images, in one split.
 type ClassFolders = BTreeMap<String, (PathBuf, Vec<(PathBuf, String)>)>;
 
 /// Lists a folder that has either split folders or class folders at its top.
-pub(crate) fn list(root: &Path) -> Result<Listing> {
-    let top = listing::folders(root)?;
+pub(crate) fn list(files: &impl Files, root: &Path) -> Result<Listing> {
+    let top = listing::folders(files, root)?;
     let mut skipped = Vec::new();
     let mut split_folders: [Option<PathBuf>; 3] = [None, None, None];
     for (path, name) in &top {
@@ -37,14 +39,15 @@ pub(crate) fn list(root: &Path) -> Result<Listing> {
     let mut class_folders = [None, None, None];
     for (folders, split) in class_folders.iter_mut().zip(&split_folders) {
         if let Some(split) = split {
-            *folders = Some(classes_of(split)?);
+            *folders = Some(classes_of(files, split)?);
         }
     }
     let mut classes: Vec<String> =
         class_folders.iter().flatten().flat_map(|folders: &ClassFolders| folders.keys().cloned()).collect();
     classes::sort(&mut classes);
     if classes.len() > MAX_CLASSES {
-        return Err(Error::invalid("classes", format!("at most {MAX_CLASSES} class folders"), classes.len()));
+        let got = format!("{} in {}", classes.len(), shown(root));
+        return Err(Error::invalid("classes", format!("at most {MAX_CLASSES} class folders"), got));
     }
 
     let mut splits = [None, None, None];
@@ -64,13 +67,13 @@ pub(crate) fn list(root: &Path) -> Result<Listing> {
 
 /// The class folders of one split; folders without any image are an error only if others have some,
 /// so that a wrong path is reported as such.
-fn classes_of(split: &Path) -> Result<ClassFolders> {
+fn classes_of(files: &impl Files, split: &Path) -> Result<ClassFolders> {
     let mut folders = ClassFolders::new();
     let mut empty = None;
     let mut any = false;
-    for (path, name) in listing::folders(split)? {
+    for (path, name) in listing::folders(files, split)? {
         let class = classes::class_name(&name);
-        let images = listing::images(&path)?;
+        let images = listing::images(files, &path)?;
         if images.is_empty() {
             empty.get_or_insert((path.clone(), class.clone()));
         } else {

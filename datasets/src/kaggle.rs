@@ -4,6 +4,8 @@
 //! `pixels`, and `Usage` (`Training`, `PublicTest` or `PrivateTest`). The columns come in either order
 //! and, in `icml_face_data.csv`, with a blank before their names.
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 
 use csv::{ByteRecord, ReaderBuilder, StringRecord, Trim};
@@ -12,6 +14,10 @@ use crate::classes;
 use crate::dataset::Split;
 use crate::faces::{Face, Faces, PIXELS};
 use crate::{Error, Result};
+
+/// Most bytes of a row; one with three digits a pixel has 9,232. A quote without its end would make the
+/// rest of the file one field.
+const MAX_ROW: u64 = 1 << 20;
 
 /// Positions of the columns in a row.
 struct Columns {
@@ -22,19 +28,22 @@ struct Columns {
 
 /// Reads a CSV into its splits, in the order of [`Split::ALL`].
 pub(crate) fn read(path: &Path) -> Result<[Option<Faces>; 3]> {
-    let mut reader = ReaderBuilder::new()
-        .flexible(true)
-        .trim(Trim::All)
-        .from_path(path)
-        .map_err(|error| csv_error(path, error))?;
+    parse(path, File::open(path).map_err(|source| Error::io(path, source))?)
+}
+
+/// Reads a CSV that came from `path`.
+pub(crate) fn parse(path: &Path, text: impl Read) -> Result<[Option<Faces>; 3]> {
+    let text = Rows { text, left: MAX_ROW };
+    let mut reader = ReaderBuilder::new().flexible(true).trim(Trim::All).from_reader(text);
     let columns = columns(path, reader.headers().map_err(|error| csv_error(path, error))?)?;
 
     let mut splits: [Option<Faces>; 3] = [None, None, None];
     let mut record = ByteRecord::new();
     let mut index = 0_u32;
     while reader.read_byte_record(&mut record).map_err(|error| csv_error(path, error))? {
+        reader.get_mut().left = MAX_ROW;
         let row = u64::from(index) + 2;
-        let (face, label, split) = parse(&record, &columns).map_err(|problem| Error::Row {
+        let (face, label, split) = parse_row(&record, &columns).map_err(|problem| Error::Row {
             path: path.to_path_buf(),
             row,
             problem,
@@ -74,7 +83,25 @@ fn columns(path: &Path, header: &StringRecord) -> Result<Columns> {
     Ok(Columns { emotion: find("emotion")?, pixels: find("pixels")?, usage: find("usage")? })
 }
 
-fn parse(record: &ByteRecord, columns: &Columns) -> Result<(Face, u8, Split), String> {
+/// Text that ends in an error if a row has more than [`MAX_ROW`] bytes (and the reader's buffer).
+struct Rows<R> {
+    text: R,
+    /// What may still be read before the row must be over.
+    left: u64,
+}
+
+impl<R: Read> Read for Rows<R> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        if self.left == 0 {
+            return Err(io::Error::other(format!("expected rows of at most {} KiB", MAX_ROW >> 10)));
+        }
+        let read = self.text.by_ref().take(self.left).read(to)?;
+        self.left -= read as u64;
+        Ok(read)
+    }
+}
+
+fn parse_row(record: &ByteRecord, columns: &Columns) -> Result<(Face, u8, Split), String> {
     let field = |name: &str, column: usize| {
         record.get(column).ok_or_else(|| format!("{name}: the row has only {} columns", record.len()))
     };
@@ -135,17 +162,13 @@ fn shown(field: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
 
     fn pixels(value: u8) -> String {
         vec![value.to_string(); PIXELS].join(" ")
     }
 
     fn read_text(text: &str) -> Result<[Option<Faces>; 3]> {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("fer2013.csv");
-        fs::write(&path, text).unwrap();
-        read(&path)
+        parse(Path::new("fer2013.csv"), text.as_bytes())
     }
 
     #[test]
@@ -199,9 +222,37 @@ mod tests {
             let error = read_text(text).unwrap_err();
             assert!(matches!(error, Error::Empty { .. }), "{text:?}: {error}");
         }
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("x.csv");
-        fs::write(&path, [0xff, 0xfe, 0x00, 0x2c]).unwrap();
-        assert!(matches!(read(&path), Err(Error::Row { .. })));
+        let bytes = [0xff, 0xfe, 0x00, 0x2c];
+        assert!(matches!(parse(Path::new("x.csv"), &bytes[..]), Err(Error::Row { .. })));
+    }
+
+    #[test]
+    fn fields_cannot_break_the_line_of_a_message() {
+        for text in [
+            "\"a\nb\",\"c\rd\"\n".to_owned(),
+            format!("emotion,pixels,Usage\n\"1\n2\u{2028}\",{},Training\n", pixels(1)),
+            format!("emotion,pixels,Usage\n1,{},\"Tr\naining\u{1b}[31m\"\n", pixels(1)),
+            "emotion,pixels,Usage\n1,\"1 \u{7}\",Training\n".to_owned(),
+        ] {
+            let error = read_text(&text).unwrap_err().to_string();
+            assert!(!error.contains(|c: char| c.is_control() || c == '\u{2028}'), "{error:?}");
+        }
+    }
+
+    /// Neither a row nor a header may be as long as the file.
+    #[test]
+    fn fields_without_an_end_are_refused_early() {
+        let error = parse(Path::new("x.csv"), io::repeat(b'1')).unwrap_err().to_string();
+        assert!(error.contains("x.csv") && error.contains("rows of at most 1024 KiB"), "{error}");
+        let start = format!("emotion,pixels,Usage\n1,{},Training\n1,\"", pixels(1));
+        let endless = start.as_bytes().chain(io::repeat(b'1'));
+        let error = parse(Path::new("x.csv"), endless).unwrap_err().to_string();
+        assert!(error.contains("rows of at most 1024 KiB"), "{error}");
+        let rows = format!("1,{},Training\n", pixels(255)).repeat(300);
+        assert!(rows.len() as u64 > 2 * MAX_ROW);
+        let [Some(train), ..] = read_text(&format!("emotion,pixels,Usage\n{rows}")).unwrap() else {
+            panic!("a training split")
+        };
+        assert_eq!(train.len(), 300);
     }
 }

@@ -1,6 +1,5 @@
 //! What a folder holds before any image is decoded.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
@@ -8,10 +7,11 @@ use rayon::prelude::*;
 use crate::dataset::{Skipped, Split};
 use crate::decode;
 use crate::faces::{Faces, PIXELS};
+use crate::files::Files;
 use crate::{Error, Result};
 
 /// The most classes that a label byte can tell apart.
-pub(crate) const MAX_CLASSES: usize = 1 << u8::BITS;
+pub const MAX_CLASSES: usize = 1 << u8::BITS;
 
 /// Images decoded before their faces are moved to the result; bounds the extra memory.
 const CHUNK: usize = 1024;
@@ -44,12 +44,12 @@ pub(crate) struct Decoded {
 
 impl Listing {
     /// Reads all images, in parallel; the order is that of the listing.
-    pub(crate) fn decode(self, root: &Path) -> Result<Decoded> {
+    pub(crate) fn decode(self, files: &impl Files, root: &Path) -> Result<Decoded> {
         let Self { classes, splits, mut skipped } = self;
         let mut decoded = [None, None, None];
         for (split, (listed, faces)) in Split::ALL.into_iter().zip(splits.into_iter().zip(&mut decoded)) {
             if let Some(listed) = listed {
-                *faces = Some(decode_split(root, split, &classes, listed, &mut skipped)?);
+                *faces = Some(decode_split(files, root, split, &classes, listed, &mut skipped)?);
             }
         }
         Ok(Decoded { splits: decoded, skipped })
@@ -57,6 +57,7 @@ impl Listing {
 }
 
 fn decode_split(
+    files: &impl Files,
     root: &Path,
     split: Split,
     classes: &[String],
@@ -76,7 +77,8 @@ fn decode_split(
         if chunk.is_empty() {
             break;
         }
-        let decoded: Vec<_> = chunk.par_iter().map(|item| decode::read_face(&item.path)).collect();
+        let face = |item: &Listed| decode::grey_in(files, &item.path).map(|grey| decode::fit_face(&grey));
+        let decoded: Vec<_> = chunk.par_iter().map(face).collect();
         for (item, face) in chunk.into_iter().zip(decoded) {
             match face {
                 Ok(face) => {
@@ -125,21 +127,12 @@ fn decode_split(
 
 /// The entries of a folder, sorted by name, as (path, name, whether it is a folder); hidden ones and
 /// macOS archive leftovers are left out.
-pub(crate) fn entries(folder: &Path) -> Result<Vec<(PathBuf, String, bool)>> {
-    let io = |source| Error::io(folder, source);
+pub(crate) fn entries(files: &impl Files, folder: &Path) -> Result<Vec<(PathBuf, String, bool)>> {
     let mut entries = Vec::new();
-    for entry in fs::read_dir(folder).map_err(io)? {
-        let entry = entry.map_err(io)?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if name.starts_with('.') || name == "__MACOSX" {
-            continue;
-        }
-        let kind = entry.file_type().map_err(io)?;
-        let path = entry.path();
-        let is_folder = kind.is_dir() || (kind.is_symlink() && path.is_dir());
-        // Reading a pipe or a device might never end.
-        if is_folder || kind.is_file() || path.is_file() {
-            entries.push((path, name, is_folder));
+    for (file_name, is_folder) in files.entries(folder)? {
+        let name = file_name.to_string_lossy().into_owned();
+        if !name.starts_with('.') && name != "__MACOSX" {
+            entries.push((folder.join(file_name), name, is_folder));
         }
     }
     entries.sort_by(|a, b| a.1.cmp(&b.1));
@@ -147,16 +140,17 @@ pub(crate) fn entries(folder: &Path) -> Result<Vec<(PathBuf, String, bool)>> {
 }
 
 /// The folders within a folder, sorted, as (path, name).
-pub(crate) fn folders(folder: &Path) -> Result<Vec<(PathBuf, String)>> {
-    let folders = entries(folder)?.into_iter().filter(|(.., is_folder)| *is_folder);
+pub(crate) fn folders(files: &impl Files, folder: &Path) -> Result<Vec<(PathBuf, String)>> {
+    let folders = entries(files, folder)?.into_iter().filter(|(.., is_folder)| *is_folder);
     Ok(folders.map(|(path, name, _)| (path, name)).collect())
 }
 
 /// The image files of a folder by their extension, sorted, as (path, name).
-pub(crate) fn images(folder: &Path) -> Result<Vec<(PathBuf, String)>> {
-    let files =
-        entries(folder)?.into_iter().filter(|(path, _, is_folder)| !is_folder && decode::is_image(path));
-    Ok(files.map(|(path, name, _)| (path, name)).collect())
+pub(crate) fn images(files: &impl Files, folder: &Path) -> Result<Vec<(PathBuf, String)>> {
+    let images = entries(files, folder)?
+        .into_iter()
+        .filter(|(path, _, is_folder)| !is_folder && decode::is_image(path));
+    Ok(images.map(|(path, name, _)| (path, name)).collect())
 }
 
 /// The number in a file name: the value of its last run of digits that fits.

@@ -6,6 +6,7 @@ use crate::files::write_atomically;
 use crate::output::outln;
 use crate::train::Augmentation;
 use image::ImageFormat;
+use moue_datasets::message::shown;
 use moue_datasets::{Split, augmentation_sheet};
 use std::io::Cursor;
 use std::path::PathBuf;
@@ -35,10 +36,16 @@ pub(super) struct Args {
     scale: u16,
 }
 
-pub(super) fn run(args: Args, context: &Context) -> Result<()> {
-    if !args.out.extension().is_some_and(|e| e.eq_ignore_ascii_case("png")) {
-        return Err(Error::Usage(format!("--out {}: expected a name ending in .png", args.out.display())));
+impl Args {
+    pub(super) fn check(&self) -> Result<()> {
+        if self.out.extension().is_some_and(|e| e.eq_ignore_ascii_case("png")) {
+            return Ok(());
+        }
+        Err(Error::Usage(format!("--out {}: expected a name ending in .png", shown(&self.out))))
     }
+}
+
+pub(super) fn run(args: Args, context: &Context) -> Result<()> {
     let dataset = data::open(&args.data.data, args.data.limit, context)?;
     let faces = dataset.split(args.split)?;
     let (draws, scale) = (usize::from(args.draws), usize::from(args.scale));
@@ -48,6 +55,6 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
     write_atomically(&args.out, png.get_ref())?;
     let (width, height) = sheet.dimensions();
     let json = serde_json::json!({ "path": args.out, "width": width, "height": height });
-    context.print(&json, || outln!("{}: {width} x {height} pixels", args.out.display()));
+    context.print(&json, || outln!("{}: {width} x {height} pixels", shown(&args.out)));
     Ok(())
 }

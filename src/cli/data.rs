@@ -1,6 +1,6 @@
 //! Opening data sets for the commands.
 
-use super::Context;
+use super::{Context, at_least_one};
 use crate::error::Result;
 use crate::output::errln;
 use moue_datasets::{CacheStatus, Dataset, OpenOptions};
@@ -14,7 +14,7 @@ pub(super) struct DataArgs {
     #[arg(long, value_name = "D", default_value = "synthetic")]
     pub(super) data: String,
     /// Use at most N images of each split, all classes in proportion.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub(super) limit: Option<usize>,
 }
 

@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::infer::Classifier;
 use crate::output::{out, outln};
 use crate::views::Views;
+use moue_datasets::message::excerpt;
 use moue_datasets::{Dataset, Split};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -98,11 +99,12 @@ impl Evaluation {
 
     fn print(&self) {
         outln!("{}: {:.2} % of {} images", self.split, 100.0 * self.accuracy, self.images);
-        let width = self.classes.iter().map(|c| c.chars().count()).max().unwrap_or(0).max(7);
+        let classes: Vec<String> = self.classes.iter().map(excerpt).collect();
+        let width = classes.iter().map(|c| c.chars().count()).max().unwrap_or(0).max(7);
         out!("\n{:width$}", "truth");
-        self.classes.iter().for_each(|class| out!(" {class:>width$}"));
+        classes.iter().for_each(|class| out!(" {class:>width$}"));
         outln!(" {:>width$}", "recall");
-        for ((class, row), recall) in self.classes.iter().zip(&self.confusion).zip(&self.per_class) {
+        for ((class, row), recall) in classes.iter().zip(&self.confusion).zip(&self.per_class) {
             out!("{class:width$}");
             row.iter().for_each(|count| out!(" {count:>width$}"));
             let recall = recall.map_or("-".to_owned(), |r| format!("{:.1} %", 100.0 * r));

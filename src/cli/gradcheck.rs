@@ -4,6 +4,7 @@ use super::Context;
 use crate::error::{Error, Result};
 use crate::gradcheck::{Check, Options, Suite};
 use crate::output::outln;
+use moue_datasets::message::excerpt;
 use serde::Serialize;
 
 /// Checks every gradient: analytic f64 ones against differences, f32 SIMD ones against the f64 ones.
@@ -62,13 +63,27 @@ fn print(checks: &[Row]) {
     outln!("{op:<32} {shapes:>6} {max_rel_error:>10.2e} {tolerance:>10.2e}  {shape:<28} {verdict}");
 }
 
+impl Args {
+    pub(super) fn check(&self) -> Result<()> {
+        let Some(name) = self.op.as_deref() else { return Ok(()) };
+        let suites = suites();
+        let names: Vec<&str> = suites.iter().flat_map(Suite::names).collect();
+        if names.contains(&name) {
+            return Ok(());
+        }
+        let unknown = excerpt(name);
+        Err(Error::Usage(format!("--op {unknown}: unknown; there are: {}", names.join(", "))))
+    }
+}
+
+fn suites() -> [Suite; 2] {
+    [Suite::operations(), Suite::models()]
+}
+
 pub(super) fn run(args: Args, context: &Context) -> Result<()> {
-    let suites = [Suite::operations(), Suite::models()];
+    let suites = suites();
     let only = args.op.as_deref();
     let names: Vec<&str> = suites.iter().flat_map(Suite::names).collect();
-    if let Some(unknown) = only.filter(|name| !names.contains(name)) {
-        return Err(Error::Usage(format!("--op {unknown}: unknown; there are: {}", names.join(", "))));
-    }
     let options = Options { seed: args.seed, isa: context.isa, probes: Suite::PROBES, ..Options::default() };
     if !context.json {
         outln!("{:<32} {:>6} {:>10} {:>10}  worst shape", "check", "shapes", "error", "allowed");

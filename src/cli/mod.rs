@@ -12,8 +12,11 @@ mod train;
 use crate::error::{Error, Result};
 use crate::output::{errln, outln};
 use clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
-use clap::{Parser, Subcommand};
+use clap::error::{ContextKind, ContextValue};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use moue_datasets::message::excerpt;
 use moue_kernels::Isa;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 /// Facial-expression recognition, trained on a plain CPU.
@@ -30,7 +33,7 @@ struct Cli {
 #[derive(Clone, Debug, clap::Args)]
 struct Global {
     /// Worker threads (default: all cores).
-    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
     /// Print one JSON object on stdout, and nothing else there.
     #[arg(long, global = true)]
@@ -38,6 +41,19 @@ struct Global {
     /// No progress and no commentary.
     #[arg(long, global = true)]
     quiet: bool,
+}
+
+impl Cli {
+    /// Checks what can be checked before any file is read.
+    fn check(&self) -> Result<()> {
+        match &self.command {
+            Command::Train(args) if args.is_new() => args.config().map(drop),
+            Command::Gradcheck(args) => args.check(),
+            Command::Profile(args) => args.check(),
+            Command::Augment(args) => args.check(),
+            Command::Train(_) | Command::Eval(_) | Command::Predict(_) => Ok(()),
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -72,18 +88,13 @@ impl Context {
 /// Runs the command line: 0 on success, 2 on wrong usage, 130 when a signal ended it early, 1 on any other failure,
 /// with one line on stderr.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let result = match parse(&mut Cli::command(), std::env::args_os()) {
+        Ok(cli) => run(cli),
         // Help and version too: those go to stdout, with status 0.
-        Err(error) if !error.use_stderr() || error.kind() == DisplayHelpOnMissingArgumentOrSubcommand => {
-            error.exit()
-        }
-        Err(error) => {
-            errln!("moue: {}", one_line(&error.to_string()));
-            return ExitCode::from(2);
-        }
+        Err(error) if is_help(&error) => error.exit(),
+        Err(error) => Err(Error::Usage(complaint(error))),
     };
-    match run(cli) {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             errln!("moue: {error}");
@@ -96,8 +107,29 @@ pub fn main() -> ExitCode {
     }
 }
 
+fn parse(command: &mut clap::Command, args: impl Iterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    Cli::from_arg_matches_mut(&mut command.try_get_matches_from_mut(args)?)
+}
+
+/// Whether this is no mistake, but a wish for help.
+fn is_help(error: &clap::Error) -> bool {
+    !error.use_stderr() || error.kind() == DisplayHelpOnMissingArgumentOrSubcommand
+}
+
 /// What is wrong with the usage, without the reminder of the right one that clap appends.
-fn one_line(message: &str) -> String {
+fn complaint(mut error: clap::Error) -> String {
+    // Here and not in the text that comes of it: an argument may hold lines that look like clap's own.
+    let quoted: Vec<(ContextKind, String)> = error
+        .context()
+        .filter_map(|(kind, value)| match value {
+            ContextValue::String(text) => Some((kind, excerpt(text))),
+            _ => None,
+        })
+        .collect();
+    for (kind, text) in quoted {
+        error.insert(kind, ContextValue::String(text));
+    }
+    let message = error.to_string();
     let lines = message.lines().map(str::trim).take_while(|line| !line.starts_with("Usage: "));
     let lines: Vec<&str> =
         lines.filter(|line| !line.is_empty() && !line.starts_with("For more information")).collect();
@@ -106,6 +138,7 @@ fn one_line(message: &str) -> String {
 
 /// Runs inside a pool of its own: workers that the step's tasks are pushed to directly cost no allocation.
 fn run(cli: Cli) -> Result<()> {
+    cli.check()?;
     let isa = Isa::from_env().map_err(Error::Usage)?;
     let context = Context { isa, json: cli.global.json, quiet: cli.global.quiet };
     let threads = cli.global.threads.map_or(0, usize::from);
@@ -124,6 +157,11 @@ fn run(cli: Cli) -> Result<()> {
 }
 
 /// Parses an option's value.
+fn at_least_one(text: &str) -> std::result::Result<usize, String> {
+    text.parse().ok().filter(|n| *n > 0).ok_or("expected a whole number above 0".to_owned())
+}
+
+/// Parses an option's value.
 fn positive(text: &str) -> std::result::Result<f64, String> {
     text.parse()
         .ok()
@@ -135,4 +173,23 @@ fn positive(text: &str) -> std::result::Result<f64, String> {
 fn not_negative(text: &str) -> std::result::Result<f64, String> {
     let fits = |x: &f64| x.is_finite() && *x >= 0.0;
     text.parse().ok().filter(fits).ok_or("expected a number of 0 or more".to_owned())
+}
+
+/// What the command line makes of arguments (without the program's name) before it reads any file: nothing if they are
+/// right or ask for help, else its message.
+pub(crate) fn complaint_of(
+    command: &mut clap::Command,
+    args: impl Iterator<Item = OsString>,
+) -> Option<String> {
+    let args = std::iter::once("moue".into()).chain(args);
+    match parse(command, args) {
+        Ok(cli) => cli.check().err().map(|error| error.to_string()),
+        Err(error) if is_help(&error) => None,
+        Err(error) => Some(Error::Usage(complaint(error)).to_string()),
+    }
+}
+
+/// What [`complaint_of`] parses with; made once, as that takes longer than parsing.
+pub(crate) fn command() -> clap::Command {
+    Cli::command()
 }

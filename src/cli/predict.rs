@@ -7,6 +7,7 @@ use crate::output::{errln, outln};
 use crate::views::Views;
 use moue_datasets::PIXELS;
 use moue_datasets::decode::{fit_face, is_image, read_grey};
+use moue_datasets::message::{excerpt, one_line, shown};
 use rayon::prelude::*;
 use serde::ser::{Serialize, Serializer};
 use std::fs;
@@ -81,7 +82,7 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
     }
     for result in &results {
         if let Some(error) = &result.error {
-            errln!("moue: {}: {error}", result.path.display());
+            errln!("moue: {}: {error}", shown(&result.path));
         }
     }
     let all_failed = results.iter().all(|r| r.error.is_some());
@@ -101,18 +102,23 @@ fn find_images(path: &Path) -> std::result::Result<Vec<PathBuf>, String> {
     let mut found = Vec::new();
     let mut folders = vec![path.to_owned()];
     while let Some(folder) = folders.pop() {
-        let entries = fs::read_dir(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+        let entries = fs::read_dir(&folder).map_err(|e| format!("{}: {e}", shown(&folder)))?;
         for entry in entries.filter_map(std::result::Result::ok) {
             let path = entry.path();
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 folders.push(path);
-            } else if is_image(&path) {
+            } else if is_image(&path) && !is_special(&path) {
                 found.push(path);
             }
         }
     }
     found.sort();
     if found.is_empty() { Err("no image in this folder".to_owned()) } else { Ok(found) }
+}
+
+/// Whether this is a pipe or a device: reading one might never end.
+fn is_special(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| !metadata.is_file())
 }
 
 /// Reads and classifies images; those that cannot be read come back with their error.
@@ -144,13 +150,13 @@ fn read_square(path: &Path) -> std::result::Result<([u8; PIXELS], [u32; 4]), Str
 /// The message without a path in front: the path stands beside it.
 fn without_path(path: &Path, error: &moue_datasets::Error) -> String {
     let text = error.to_string();
-    let prefix = format!("{}: ", path.display());
+    let prefix = format!("{}: ", shown(path));
     text.strip_prefix(&prefix).map_or(text.clone(), str::to_owned)
 }
 
 impl Prediction {
     fn failed(path: &Path, error: String) -> Self {
-        Self { path: path.to_owned(), faces: Vec::new(), error: Some(error) }
+        Self { path: path.to_owned(), faces: Vec::new(), error: Some(one_line(error)) }
     }
 }
 
@@ -160,9 +166,12 @@ impl Predictions {
             for face in &result.faces {
                 let mut ranked: Vec<_> = face.probabilities.0.iter().collect();
                 ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
-                let ranked: Vec<_> =
-                    ranked.iter().take(3).map(|(class, p)| format!("{class} {:.1} %", 100.0 * p)).collect();
-                outln!("{}: {}", result.path.display(), ranked.join(", "));
+                let ranked: Vec<_> = ranked
+                    .iter()
+                    .take(3)
+                    .map(|(class, p)| format!("{} {:.1} %", excerpt(class), 100.0 * p))
+                    .collect();
+                outln!("{}: {}", shown(&result.path), ranked.join(", "));
             }
         }
     }

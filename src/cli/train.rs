@@ -7,7 +7,9 @@ use crate::output::{errln, outln};
 use crate::train::{
     Augmentation, Config, Fold, Options, Refinements, Report, Resume, RunFolder, Schedule, Session, Sets,
 };
+use crate::train::{MAX_BATCH, MAX_EPOCHS};
 use crate::{Graph, Phase};
+use moue_datasets::message::shown;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use std::path::{Path, PathBuf};
@@ -31,10 +33,10 @@ pub(super) struct Args {
     #[command(flatten)]
     model: ModelArgs,
     /// Passes over the training images [default: 120; synthetic: 3].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=MAX_EPOCHS))]
     epochs: Option<u64>,
     /// Images a step.
-    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=MAX_BATCH as i64))]
     batch: u32,
     /// Learning rate of Adam at the start.
     #[arg(long, value_name = "RATE", default_value_t = 1e-3, allow_negative_numbers = true, value_parser = positive)]
@@ -109,8 +111,13 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
 }
 
 impl Args {
+    /// Whether a run is to be started and not resumed.
+    pub(super) fn is_new(&self) -> bool {
+        self.resume.is_none()
+    }
+
     /// The run that the options ask for; the number of classes is not known yet.
-    fn config(&self) -> Result<Config> {
+    pub(super) fn config(&self) -> Result<Config> {
         let synthetic = self.data.data == "synthetic";
         let fold = self.folds.zip(self.fold).map(|(of, index)| (of as usize, index as usize));
         if let Some((of, index)) = fold.filter(|(of, index)| index >= of) {
@@ -177,5 +184,5 @@ fn print_report(report: &Report) {
         report.images_per_second,
         report.seconds,
     );
-    outln!("weights: {}", report.weights.display());
+    outln!("weights: {}", shown(&report.weights));
 }

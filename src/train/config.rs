@@ -1,8 +1,19 @@
 //! What defines a run.
 
+use crate::error::Error;
 use crate::nn::Model;
-use moue_datasets::Augment;
+use moue_datasets::{Augment, MAX_CLASSES};
 use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// Most passes over the training images.
+pub(crate) const MAX_EPOCHS: u64 = 1_000_000;
+
+/// Most images a step.
+pub(crate) const MAX_BATCH: usize = 4096;
+
+/// Most steps of a run: the most epochs on as many images as can be numbered.
+pub(crate) const MAX_STEPS: u64 = MAX_EPOCHS << u32::BITS;
 
 /// Everything that decides a run's result; stored as `config.json` and in each checkpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -64,6 +75,39 @@ fn fraction(text: &str) -> Result<f64, String> {
     }
 }
 
+impl Config {
+    /// What a file cannot ask for, as the command line refuses it too.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let fold = self.fold.unwrap_or(Fold { of: 2, index: 0 });
+        let Refinements { weight_decay, smoothing, erase, average } = self.refinements;
+        let share = |x: f64| (0.0..1.0).contains(&x);
+        let within = [
+            ("epochs", (1..=MAX_EPOCHS).contains(&self.epochs), self.epochs.to_string()),
+            ("batch", (1..=MAX_BATCH).contains(&self.batch), self.batch.to_string()),
+            ("lr", self.lr.is_finite() && self.lr > 0.0, self.lr.to_string()),
+            ("limit", self.limit != Some(0), "0".to_owned()),
+            ("fold", fold.of >= 2 && fold.index < fold.of, format!("{} of {}", fold.index, fold.of)),
+            ("classes", (1..=MAX_CLASSES).contains(&self.model.classes), self.model.classes.to_string()),
+            ("weight_decay", share(weight_decay), weight_decay.to_string()),
+            ("smoothing", share(smoothing), smoothing.to_string()),
+            ("erase", share(erase), erase.to_string()),
+            ("average", share(average), average.to_string()),
+        ];
+        match within.into_iter().find(|(_, fits, _)| !fits) {
+            Some((name, _, value)) => Err(format!("a run cannot have {name} {value}")),
+            None => Ok(()),
+        }
+    }
+
+    /// Reads `text`, which came from `path`.
+    pub(crate) fn parse(path: &Path, text: &[u8]) -> crate::Result<Self> {
+        let wrong = |reason: String| Error::format(path, reason);
+        let config: Self = serde_json::from_slice(text).map_err(|e| wrong(e.to_string()))?;
+        config.check().map_err(wrong)?;
+        Ok(config)
+    }
+}
+
 /// One of the folds of a cross-validation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fold {
@@ -117,6 +161,43 @@ impl Augmentation {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn absurd_values_are_refused_by_name() {
+        let good = r#"{"data": "synthetic", "limit": null, "fold": {"of": 5, "index": 4}, "model": {"cbam": "none",
+            "loss": "softmax", "classes": 7}, "epochs": 3, "batch": 32, "lr": 0.001, "seed": 0, "augment": "paper"}"#;
+        let parse = |text: &str| Config::parse(Path::new("config.json"), text.as_bytes());
+        assert_eq!(parse(good).unwrap().batch, 32);
+        let refined = |name: &str, value: &str| {
+            let of = |n: &str| if n == name { value.to_owned() } else { "0".to_owned() };
+            let fields =
+                ["weight_decay", "smoothing", "erase", "average"].map(|n| format!("\"{n}\": {}", of(n)));
+            format!("\"limit\": null, \"refinements\": {{{}}}", fields.join(", "))
+        };
+        assert_eq!(
+            parse(&good.replace("\"limit\": null", &refined("erase", "0.5"))).unwrap().refinements.erase,
+            0.5
+        );
+        for (old, new, named) in [
+            (r#""batch": 32"#, r#""batch": 0"#, "batch 0"),
+            (r#""batch": 32"#, r#""batch": 18446744073709551615"#, "batch 18446744073709551615"),
+            (r#""epochs": 3"#, r#""epochs": 18446744073709551615"#, "epochs 18446744073709551615"),
+            (r#""epochs": 3"#, r#""epochs": -1"#, "invalid value"),
+            (r#""lr": 0.001"#, r#""lr": -1"#, "lr -1"),
+            (r#""lr": 0.001"#, r#""lr": NaN"#, "line 2"),
+            (r#""lr": 0.001"#, r#""lr": 1e999"#, "number out of range"),
+            (r#""limit": null"#, r#""limit": 0"#, "limit 0"),
+            (r#""limit": null"#, &refined("smoothing", "1"), "smoothing 1"),
+            (r#""limit": null"#, &refined("average", "-0.5"), "average -0.5"),
+            (r#""index": 4"#, r#""index": 5"#, "fold 5 of 5"),
+            (r#""classes": 7"#, r#""classes": 1000000000000"#, "classes 1000000000000"),
+            (r#""softmax""#, r#""soft\nmax""#, r"soft\nmax"),
+        ] {
+            let error = parse(&good.replace(old, new)).unwrap_err().to_string();
+            assert!(error.starts_with("config.json: ") && error.contains(named), "{error}");
+        }
+        assert!(parse(&"[".repeat(100_000)).is_err());
+    }
 
     #[test]
     fn cosine_goes_from_one_through_a_half_to_nothing() {

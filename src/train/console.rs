@@ -3,6 +3,7 @@
 use super::{Progress, Tally};
 use crate::output::errln;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use moue_datasets::message::one_line;
 use std::time::{Duration, Instant};
 
 /// Time between two updates of the bar: writing text is cheap, but not free.
@@ -33,7 +34,7 @@ impl Console {
         } else if self.bar.is_hidden() {
             errln!("{line}");
         } else {
-            self.bar.println(line);
+            self.bar.println(one_line(line));
         }
     }
 

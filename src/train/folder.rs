@@ -9,13 +9,20 @@
 //! | `checkpoint.bin`, `checkpoint-previous.bin` | what `--resume` needs |
 //! | `lock` | nothing; locked while a process works on the run |
 
-use super::{Config, EpochRow};
+use super::{Config, EpochRow, MAX_EPOCHS};
 use crate::checkpoint;
 use crate::error::{Error, Result};
-use crate::files::{remove_abandoned, write_atomically};
+use crate::files::{read_file, remove_abandoned, write_atomically};
+use moue_datasets::message::one_line;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
+
+/// Largest `config.json` that is read; one has 400 bytes.
+const MAX_CONFIG: u64 = 1 << 20;
+
+/// Largest `metrics.jsonl` that is read: 1,000 bytes for each of the most epochs; a line has 250.
+const MAX_METRICS: u64 = 1000 * MAX_EPOCHS;
 
 /// A run's folder, locked against other processes.
 #[derive(Debug)]
@@ -126,21 +133,15 @@ impl RunFolder {
     /// Reads `config.json`.
     pub(super) fn load_config(&self) -> Result<Config> {
         let path = self.config();
-        let text = match fs::read_to_string(&path) {
-            Err(e) if e.kind() == ErrorKind::NotFound => {
-                return Err(Error::format(
-                    &self.path,
-                    "no run to resume: neither checkpoint nor config.json",
-                ));
-            }
-            text => text.map_err(Error::io(&path))?,
-        };
-        serde_json::from_str(&text).map_err(|e| Error::format(path, e.to_string()))
+        if !path.exists() {
+            return Err(Error::format(&self.path, "no run to resume: neither checkpoint nor config.json"));
+        }
+        Config::parse(&path, &read_file(&path, MAX_CONFIG)?)
     }
 
     /// Appends a line to `log.txt`.
     pub(super) fn log(&mut self, line: &str) -> Result<()> {
-        writeln!(self.log, "{line}").map_err(Error::io(self.path.join("log.txt")))
+        writeln!(self.log, "{}", one_line(line)).map_err(Error::io(self.path.join("log.txt")))
     }
 
     /// Writes the line of the epoch `row.epoch`, in place of lines from that epoch on that an interrupted process
@@ -162,10 +163,10 @@ impl RunFolder {
     /// The lines so far; none before the first epoch is over.
     fn read_metrics(&self) -> Result<String> {
         let path = self.metrics();
-        match fs::read_to_string(&path) {
-            Err(e) if e.kind() == ErrorKind::NotFound => Ok(String::new()),
-            text => text.map_err(Error::io(path)),
+        if !path.exists() {
+            return Ok(String::new());
         }
+        String::from_utf8(read_file(&path, MAX_METRICS)?).map_err(|e| Error::format(path, e.to_string()))
     }
 }
 

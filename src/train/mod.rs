@@ -13,6 +13,7 @@ mod trainer;
 
 pub(crate) use average::Average;
 pub use config::{Augmentation, Config, Fold, Refinements, Schedule};
+pub(crate) use config::{MAX_BATCH, MAX_EPOCHS, MAX_STEPS};
 pub use data::Sets;
 pub use folder::RunFolder;
 pub use progress::{Best, EpochRow, Progress, Tally};

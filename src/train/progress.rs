@@ -1,5 +1,7 @@
 //! How far a run has come, and what is told of it.
 
+use super::Config;
+use super::config::MAX_STEPS;
 use serde::{Deserialize, Serialize};
 
 /// Sums over the steps of an epoch.
@@ -30,6 +32,14 @@ impl Tally {
         self.correct += other.correct;
         self.loss += other.loss;
         self.seconds += other.seconds;
+    }
+
+    /// Whether a run can have come to these sums.
+    fn is_possible(&self) -> bool {
+        self.images <= MAX_STEPS
+            && self.correct <= self.images
+            && self.loss.is_finite()
+            && is_duration(self.seconds)
     }
 
     /// Mean loss over the images.
@@ -76,6 +86,26 @@ pub struct Progress {
     pub best: Option<Best>,
     /// Time in seconds, evaluation included, over all processes that worked on the run.
     pub seconds: f64,
+}
+
+impl Progress {
+    /// Checks that a run of `config` can have come here: that adding to these numbers cannot overflow.
+    pub(crate) fn check(&self, config: &Config) -> Result<(), String> {
+        let best = self.best.unwrap_or(Best { epoch: 0, accuracy: 0.0 });
+        let possible = self.epoch <= config.epochs
+            && self.step <= MAX_STEPS
+            && self.batch as u64 <= self.step
+            && best.epoch <= self.epoch
+            && best.accuracy.is_finite()
+            && is_duration(self.seconds)
+            && [&self.tally, &self.last, &self.total].into_iter().all(Tally::is_possible);
+        possible.then_some(()).ok_or_else(|| "a progress that no run can have made".to_owned())
+    }
+}
+
+/// Whether a run can take these seconds: up to 30 million years.
+fn is_duration(seconds: f64) -> bool {
+    (0.0..=1e15).contains(&seconds)
 }
 
 /// One line of `metrics.jsonl`.

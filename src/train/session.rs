@@ -153,6 +153,11 @@ impl<'a> Session<'a> {
     /// # Errors
     /// A model, batch or learning rate that cannot be trained with, or a folder that cannot be written to.
     pub fn start(config: Config, sets: &'a Sets, folder: RunFolder, options: &Options) -> Result<Self> {
+        if config.model.classes != sets.classes.len() {
+            let (ours, theirs) = (config.model.classes, sets.classes.len());
+            let reason = format!("a model of {ours} classes, but {} has {theirs}", config.data);
+            return Err(Error::format(folder.path(), reason));
+        }
         let normalisation = Normalisation::of(&sets.train);
         let mut weights =
             Weights::new(config.model, sets.classes.clone(), normalisation, config.seed, options.isa)?;
@@ -189,7 +194,11 @@ impl<'a> Session<'a> {
         };
         let position = (progress.epoch, progress.batch);
         let trainer = Trainer::new(weights, &sets.train, &recipe, position, options.isa)?;
-        let steps = config.epochs * trainer.steps_per_epoch() as u64;
+        if progress.batch >= trainer.steps_per_epoch() {
+            let (done, steps) = (progress.batch, trainer.steps_per_epoch());
+            return Err(Error::format(folder.path(), format!("{done} steps into an epoch of {steps}")));
+        }
+        let steps = config.epochs.saturating_mul(trainer.steps_per_epoch() as u64);
         Ok(Self {
             console: Console::new(options.quiet, steps, progress.step),
             forward: Forward::new(config.model, &trainer.weights().params, options.isa)?,

@@ -149,7 +149,7 @@ impl<'a> Trainer<'a> {
 
     /// Learning rate of the next step.
     pub fn lr(&self) -> f64 {
-        let steps = self.recipe.epochs * self.steps_per_epoch() as u64;
+        let steps = self.recipe.epochs.saturating_mul(self.steps_per_epoch() as u64);
         self.recipe.lr * self.recipe.schedule.factor(self.adam.state().0 as f64 / steps as f64)
     }
 

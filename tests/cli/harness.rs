@@ -40,6 +40,8 @@ pub(crate) fn failure(arguments: &[&str], status: i32) -> String {
     let output = run(arguments);
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(status), "{arguments:?}: {stderr}");
+    let shows = |line: &str| line.chars().count() < 2010 && !line.contains(char::is_control);
+    assert!(stderr.lines().all(shows), "{arguments:?}: {stderr}");
     let is_error = |line: &&str| line.starts_with("moue: ") && !line.starts_with("moue: warning");
     let errors: Vec<&str> = stderr.lines().filter(is_error).collect();
     assert_eq!(errors.len(), 1, "{arguments:?}: {stderr}");

@@ -1,6 +1,7 @@
 //! Drives the `moue` binary as its users do.
 
 mod harness;
+mod messages;
 mod profile;
 mod runs;
 
@@ -109,6 +110,8 @@ fn wrong_usage_is_named_with_status_2() {
         (&["train", "--folds", "5", "--fold", "5"], "--fold"),
         (&["train", "--resume", "runs/x", "--lr", "0.1"], "--lr"),
         (&["train", "--threads", "0"], "--threads"),
+        (&["train", "--threads", "60000"], "--threads"),
+        (&["train", "--limit", "0"], "--limit"),
         (&["train", "--no-such-option"], "--no-such-option"),
         (&["eval"], "--weights"),
         (&["eval", "--weights", "x", "--split", "exam"], "--split"),

@@ -51,6 +51,12 @@ impl Row {
     }
 }
 
+impl Args {
+    pub(super) fn check(&self) -> Result<()> {
+        self.model.model(CLASSES).map(drop)
+    }
+}
+
 pub(super) fn run(args: Args, context: &Context) -> Result<()> {
     let model = args.model.model(CLASSES)?;
     let roofline = Roofline::measure(context.isa);

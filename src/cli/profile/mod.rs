@@ -25,6 +25,16 @@ enum What {
     Infer(infer::Args),
 }
 
+impl Args {
+    pub(super) fn check(&self) -> Result<()> {
+        match &self.what {
+            What::Dsconv(_) => Ok(()),
+            What::Step(args) => args.check(),
+            What::Infer(args) => args.check(),
+        }
+    }
+}
+
 pub(super) fn run(args: Args, context: &Context) -> Result<()> {
     match args.what {
         What::Dsconv(args) => dsconv::run(args, context),

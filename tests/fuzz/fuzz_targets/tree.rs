@@ -1,0 +1,3 @@
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(init: moue_fuzz::one_thread(), |bytes: &[u8]| moue_datasets::fuzzing::tree(bytes));
