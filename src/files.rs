@@ -122,7 +122,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a");
         write_atomically(&path, b"kept").unwrap();
-        std::mem::forget(Staged::write(&path, b"never published").unwrap());
+        let mut abandoned = Staged::write(&path, b"never published").unwrap();
+        // A killed process does not clean up.
+        abandoned.published = true;
+        drop(abandoned);
         fs::write(folder.path().join(".notes.tmp"), "somebody else's").unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
         remove_abandoned(folder.path());
