@@ -201,7 +201,7 @@ mod tests {
     use moue_kernels::Isa;
 
     fn state() -> (State, Weights, Adam, Average) {
-        let model = Model { cbam: CbamPosition::None, loss: Loss::Softmax, classes: 2 };
+        let model = Model::new(CbamPosition::None, Loss::Softmax, 2);
         let classes = vec!["happy".to_owned(), "sad".to_owned()];
         let normalisation = Normalisation { mean: 0.5, std: 0.25 };
         let weights = Weights::new(model, classes, normalisation, 1, Isa::fastest()).unwrap();

@@ -116,7 +116,7 @@ fn with_tensors(header: &[u8], check: impl FnOnce(&[u8])) {
 fn plain_tensors(checkpoint: bool) -> &'static str {
     static TENSORS: [OnceLock<String>; 2] = [const { OnceLock::new() }; 2];
     TENSORS[usize::from(checkpoint)].get_or_init(|| {
-        let model = Model { cbam: CbamPosition::None, loss: Loss::Softmax, classes: 2 };
+        let model = Model::new(CbamPosition::None, Loss::Softmax, 2);
         let classes = ["happy", "sad"].map(str::to_owned).to_vec();
         let weights = Weights::new(model, classes, Normalisation::identity(), 0, Isa::fastest());
         let params = weights.expect("a model that can be recorded").params;

@@ -322,7 +322,7 @@ mod tests {
     /// A face's answer does not depend on the batch it comes in, nor on the call.
     #[test]
     fn batches_do_not_matter() {
-        let model = Model { cbam: CbamPosition::Block4, loss: Loss::Softmax, classes: 7 };
+        let model = Model::new(CbamPosition::Block4, Loss::Softmax, 7);
         let names = moue_datasets::classes::FER2013.map(str::to_owned).to_vec();
         let normalisation = Normalisation { mean: 0.5, std: 0.25 };
         let weights = Weights::new(model, names, normalisation, 1, Isa::fastest()).unwrap();

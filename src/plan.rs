@@ -352,7 +352,7 @@ mod tests {
     /// Bits of loss, gradients and running statistics after a step of DNN-CBAM in an arena that was full of `garbage`.
     fn after_a_step(garbage: (f32, u8), loss: Loss) -> Vec<u32> {
         let mut g = Graph::new(Phase::Train);
-        let net = Model { cbam: CbamPosition::Block4, loss, classes: 7 }.record(&mut g, 3);
+        let net = Model::new(CbamPosition::Block4, loss, 7).record(&mut g, 3);
         let mut params = g.init_params(&mut Rng::new(1));
         let mut plan = g.compile::<f32>(net.loss, Isa::fastest()).unwrap();
         plan.arena.all().fill(garbage.0);

@@ -166,6 +166,7 @@ impl Weights {
 
 /// Checks what a file says of its weights, before anything is recorded or memory taken for it.
 fn check(model: &Model, classes: &[String], normalisation: Normalisation) -> std::result::Result<(), String> {
+    model.check()?;
     let (names, outputs) = (classes.len(), model.classes);
     if names != outputs || !(1..=MAX_CLASSES).contains(&names) {
         return Err(format!(
@@ -190,7 +191,7 @@ mod tests {
     use std::fs;
 
     fn weights(cbam: CbamPosition) -> Weights {
-        let model = Model { cbam, loss: Loss::AmSoftmax { scale: 30.0, margin: 0.35 }, classes: 2 };
+        let model = Model::new(cbam, Loss::AmSoftmax { scale: 30.0, margin: 0.35 }, 2);
         let normalisation = Normalisation { mean: 0.1 + 0.2, std: 0.3 };
         let classes = vec!["happy".to_owned(), "sad".to_owned()];
         Weights::new(model, classes, normalisation, 3, Isa::fastest()).unwrap()

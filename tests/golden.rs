@@ -23,7 +23,7 @@ struct Case {
 }
 
 fn cases() -> Vec<Case> {
-    let case = |prefix, cbam, loss| Case { prefix, model: Model { cbam, loss, classes: 7 } };
+    let case = |prefix, cbam, loss| Case { prefix, model: Model::new(cbam, loss, 7) };
     vec![
         case("block4/am-softmax", CbamPosition::Block4, AM_SOFTMAX),
         case("block4/softmax", CbamPosition::Block4, Loss::Softmax),

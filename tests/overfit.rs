@@ -32,5 +32,5 @@ fn am_softmax_with_cbam_learns_noise_by_heart() {
 
 #[test]
 fn softmax_without_cbam_learns_noise_by_heart() {
-    overfit(&Model { cbam: CbamPosition::None, loss: Loss::Softmax, classes: 7 }, 40, 0.1);
+    overfit(&Model::new(CbamPosition::None, Loss::Softmax, 7), 40, 0.1);
 }

@@ -31,6 +31,7 @@ pub trait Element:
     + StemKernels
     + LinearKernels
     + LossKernels
+    + SvmKernels
     + AdamKernels
 {
     /// Rounds to this type.

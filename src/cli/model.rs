@@ -2,7 +2,7 @@
 
 use super::{not_negative, positive};
 use crate::error::{Error, Result};
-use crate::nn::{CbamPosition, Loss, Model};
+use crate::nn::{Architecture, Attention, CbamPosition, Loss, MAX_IDENTITY_BLOCKS, Model};
 use clap::ValueEnum;
 
 /// Networks by name.
@@ -10,6 +10,28 @@ use clap::ValueEnum;
 enum Network {
     DnnCbam,
     Dnn,
+    Vgg,
+    VggCbam,
+    CnnSvm,
+}
+
+impl Network {
+    fn architecture(self) -> Architecture {
+        match self {
+            Self::DnnCbam | Self::Dnn => Architecture::Dnn,
+            Self::Vgg | Self::VggCbam => Architecture::Vgg,
+            Self::CnnSvm => Architecture::Cnn,
+        }
+    }
+
+    /// Where the attention module sits unless it is said.
+    fn position(self) -> CbamPosition {
+        match self {
+            Self::DnnCbam => CbamPosition::Block4,
+            Self::VggCbam => CbamPosition::Pools,
+            Self::Dnn | Self::Vgg | Self::CnnSvm => CbamPosition::None,
+        }
+    }
 }
 
 /// Losses by name.
@@ -17,6 +39,7 @@ enum Network {
 enum LossName {
     AmSoftmax,
     Softmax,
+    Svm,
 }
 
 /// Options that choose a model.
@@ -25,12 +48,18 @@ pub(super) struct ModelArgs {
     /// Network.
     #[arg(long, value_enum, default_value_t = Network::DnnCbam)]
     model: Network,
-    /// Where the CBAM sits [default: block4, or none for dnn].
+    /// Where the attention module sits [default: block4 for dnn-cbam, pools for vgg-cbam].
     #[arg(long, value_enum, value_name = "POSITION")]
     cbam: Option<CbamPosition>,
-    /// What is minimised.
-    #[arg(long, value_enum, default_value_t = LossName::AmSoftmax)]
-    loss: LossName,
+    /// Which attention module sits there.
+    #[arg(long, value_enum, default_value_t = Attention::Cbam)]
+    attention: Attention,
+    /// Identity residual blocks behind each of the DNN's convolutional ones: a deeper network.
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=MAX_IDENTITY_BLOCKS as i64))]
+    identity_blocks: u32,
+    /// What is minimised [default: svm for cnn-svm, else am-softmax].
+    #[arg(long, value_enum)]
+    loss: Option<LossName>,
     /// AM-Softmax: factor of the cosines [default: 30].
     #[arg(long, value_name = "S", allow_negative_numbers = true, value_parser = positive)]
     scale: Option<f64>,
@@ -42,22 +71,45 @@ pub(super) struct ModelArgs {
 impl ModelArgs {
     /// The model of `classes` classes that the options describe.
     pub(super) fn model(&self, classes: usize) -> Result<Model> {
-        let cbam = match (self.model, self.cbam) {
-            (Network::Dnn, None | Some(CbamPosition::None)) => CbamPosition::None,
-            (Network::Dnn, Some(_)) => {
-                return Err(Error::Usage("--cbam: the model dnn has none; use --model dnn-cbam".to_owned()));
-            }
-            (Network::DnnCbam, position) => position.unwrap_or(CbamPosition::Block4),
-        };
-        let loss = match self.loss {
+        let usage = |text: &str| Err(Error::Usage(text.to_owned()));
+        let architecture = self.model.architecture();
+        let default = self.model.position();
+        let cbam = self.cbam.unwrap_or(default);
+        if !architecture.takes(cbam) {
+            return usage("--cbam: input and block1 to block4 are places in dnn-cbam, pools in vgg-cbam");
+        }
+        if default == CbamPosition::None && cbam != default {
+            return usage("--cbam: this model has none; use --model dnn-cbam or vgg-cbam");
+        }
+        if cbam == CbamPosition::None && self.attention != Attention::Cbam {
+            return usage("--attention: this model has no attention module");
+        }
+        if self.identity_blocks > 0 && architecture != Architecture::Dnn {
+            return usage("--identity-blocks: only for --model dnn-cbam or dnn");
+        }
+        let identity_blocks = self.identity_blocks as usize;
+        let loss = self.loss()?;
+        Ok(Model {
+            architecture,
+            attention: self.attention,
+            identity_blocks,
+            ..Model::new(cbam, loss, classes)
+        })
+    }
+
+    fn loss(&self) -> Result<Loss> {
+        let default = if self.model == Network::CnnSvm { LossName::Svm } else { LossName::AmSoftmax };
+        let loss = match self.loss.unwrap_or(default) {
             LossName::AmSoftmax => {
-                Loss::AmSoftmax { scale: self.scale.unwrap_or(30.0), margin: self.margin.unwrap_or(0.35) }
-            }
-            LossName::Softmax if self.scale.is_some() || self.margin.is_some() => {
-                return Err(Error::Usage("--scale, --margin: only for --loss am-softmax".to_owned()));
+                let (scale, margin) = (self.scale.unwrap_or(30.0), self.margin.unwrap_or(0.35));
+                return Ok(Loss::AmSoftmax { scale, margin });
             }
             LossName::Softmax => Loss::Softmax,
+            LossName::Svm => Loss::Svm,
         };
-        Ok(Model { cbam, loss, classes })
+        if self.scale.is_some() || self.margin.is_some() {
+            return Err(Error::Usage("--scale, --margin: only for --loss am-softmax".to_owned()));
+        }
+        Ok(loss)
     }
 }

@@ -57,7 +57,7 @@ pub(super) struct Args {
     out: Option<PathBuf>,
     /// Continue the run in this folder; only --epochs may be given anew.
     #[arg(long, value_name = "RUN", conflicts_with_all = [
-        "data", "limit", "model", "cbam", "loss", "scale", "margin", "batch", "lr", "schedule", "seed", "augment", "out",
+        "data", "limit", "model", "cbam", "attention", "identity_blocks", "loss", "scale", "margin", "batch", "lr", "schedule", "seed", "augment", "out",
         "folds", "fold", "plan", "weight_decay", "smoothing", "erase", "average",
     ])]
     resume: Option<PathBuf>,

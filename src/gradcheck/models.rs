@@ -1,25 +1,36 @@
-//! Whole models under check: every position of the CBAM with every loss.
+//! Whole models under check: every position of the CBAM with every loss, and the other networks once each.
 
 use super::{Checked, Suite};
-use crate::nn::{CbamPosition, Loss, Model};
+use crate::nn::{Architecture, Attention, CbamPosition, Loss, Model};
 
 /// Faces of a batch: two are enough for a batch norm to have a batch.
 const BATCH: usize = 2;
 
 pub(super) fn checks(suite: &mut Suite) {
-    use CbamPosition::{Block1, Block2, Block3, Block4, Input, None};
+    use CbamPosition::{Block1, Block2, Block3, Block4, Input, None, Pools};
     let losses = [("am-softmax", Loss::AmSoftmax { scale: 30.0, margin: 0.35 }), ("softmax", Loss::Softmax)];
     for cbam in [Block4, None, Input, Block1, Block2, Block3] {
         for (loss_name, loss) in losses {
-            let model = Model { cbam, loss, classes: 7 };
+            let model = Model::new(cbam, loss, 7);
             let name = match cbam {
                 None => format!("dnn {loss_name}"),
                 _ => format!("dnn-cbam {} {loss_name}", format!("{cbam:?}").to_lowercase()),
             };
-            suite.add_model(name, move |g| {
-                let net = model.record(g, BATCH);
-                Checked::new(net.loss, [net.input]).labels(net.labels, &[5, 2])
-            });
+            add(suite, name, model);
         }
     }
+    let plain = Model::new(Block4, Loss::Softmax, 7);
+    let vgg = Model { architecture: Architecture::Vgg, ..Model::new(Pools, Loss::Softmax, 7) };
+    let cnn = Model { architecture: Architecture::Cnn, ..Model::new(None, Loss::Svm, 7) };
+    add(suite, "dnn se block4 softmax".to_owned(), Model { attention: Attention::Se, ..plain });
+    add(suite, "dnn-cbam identity softmax".to_owned(), Model { identity_blocks: 1, ..plain });
+    add(suite, "vgg-cbam softmax".to_owned(), vgg);
+    add(suite, "cnn-svm svm".to_owned(), cnn);
+}
+
+fn add(suite: &mut Suite, name: String, model: Model) {
+    suite.add_model(name, move |g| {
+        let net = model.record(g, BATCH);
+        Checked::new(net.loss, [net.input]).labels(net.labels, &[5, 2])
+    });
 }

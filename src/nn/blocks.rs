@@ -15,7 +15,13 @@ pub fn norm_params(g: &mut Graph, name: &str, c: usize) -> NormParams {
 }
 
 /// Standard 3x3 convolution, batch norm, ReLU.
-fn conv_bn_relu(g: &mut Graph, name: &str, index: &str, x: impl Into<Operand>, cout: usize) -> Operand {
+pub(super) fn conv_bn_relu(
+    g: &mut Graph,
+    name: &str,
+    index: &str,
+    x: impl Into<Operand>,
+    cout: usize,
+) -> Operand {
     let x = x.into();
     let cin = g.shape(x.var).c;
     let w =
@@ -25,7 +31,14 @@ fn conv_bn_relu(g: &mut Graph, name: &str, index: &str, x: impl Into<Operand>, c
 }
 
 /// Depthwise 3x3 and pointwise to `cout` channels, with nothing between; batch norm, ReLU if asked for.
-fn ds_conv_bn(g: &mut Graph, name: &str, index: usize, x: Operand, cout: usize, relu: bool) -> Operand {
+pub(super) fn ds_conv_bn(
+    g: &mut Graph,
+    name: &str,
+    index: usize,
+    x: Operand,
+    cout: usize,
+    relu: bool,
+) -> Operand {
     let cin = g.shape(x.var).c;
     let wd = g.param(format!("{name}.dw{index}.weight"), &[3, 3, cin], Init::Uniform { fan_in: 9 });
     let wp = g.param(format!("{name}.pw{index}.weight"), &[cin, cout], Init::Uniform { fan_in: cin });

@@ -4,8 +4,9 @@
 //! (Jacob et al. 2018, section 3.2). Folded weights stand in the form that the kernels read, so that no call packs
 //! or transforms them again.
 
-use super::model::{SIDE, STEM, WIDTHS};
-use super::{CbamPosition, FEATURES, Model, cbam};
+use super::Model;
+use super::layers::Layers;
+use super::model::SIDE;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Param, Phase, Var};
 use crate::ops::{NORM_EPS, Real};
@@ -88,32 +89,42 @@ impl Recorder<'_> {
     }
 
     /// Standard 3x3 convolution, batch norm, ReLU.
-    fn conv(&mut self, name: &str, index: &str, x: Shape, cout: usize) -> (Folded, Param) {
+    fn conv3x3(&mut self, name: &str, index: &str, x: Shape, cout: usize) -> (Folded, Param) {
         let pays = winograd_pays(&Conv { x, cout, stride: 1 });
         let kind = if pays { FoldedKind::Winograd } else { FoldedKind::Conv3x3 };
         let names = Names::new([format!("{name}.conv{index}.weight")], format!("{name}.bn{index}"));
         self.layer(kind, x, cout, true, names)
     }
+}
 
-    fn stem(&mut self, x: Var, c: usize) -> Var {
-        let shape = self.g.shape(x);
-        let (first, w1) = self.conv("stem", "1", shape, c);
-        let (second, w2) = self.conv("stem", "2", shape.with_c(c), c);
-        self.g.folded_stem(x, [first, second], [w1, w2])
+impl Layers for Recorder<'_> {
+    type Value = Var;
+
+    fn graph(&mut self) -> &mut Graph {
+        self.g
     }
 
-    fn output_module(&mut self, x: Var, c: usize) -> Var {
-        let (layer, w) = self.conv("out", "", self.g.shape(x), c);
-        let h = self.g.folded(x, layer, w);
-        self.g.global_avg(h)
+    fn plain(&mut self, x: Var) -> Var {
+        x
     }
 
-    /// Depthwise 3x3 and pointwise convolution, batch norm, ReLU if asked for.
+    fn conv(&mut self, name: &str, index: &str, x: Var, cout: usize) -> Var {
+        let (layer, w) = self.conv3x3(name, index, self.g.shape(x), cout);
+        self.g.folded(x, layer, w)
+    }
+
     fn ds_conv(&mut self, name: &str, index: usize, x: Var, cout: usize, relu: bool) -> Var {
         let weights = ["dw", "pw"].map(|kind| format!("{name}.{kind}{index}.weight"));
         let names = Names::new(weights, format!("{name}.bn{index}"));
         let (layer, w) = self.layer(FoldedKind::DwPw, self.g.shape(x), cout, relu, names);
         self.g.folded(x, layer, w)
+    }
+
+    fn stem(&mut self, x: Var, c: usize) -> Var {
+        let shape = self.g.shape(x);
+        let (first, w1) = self.conv3x3("stem", "1", shape, c);
+        let (second, w2) = self.conv3x3("stem", "2", shape.with_c(c), c);
+        self.g.folded_stem(x, [first, second], [w1, w2])
     }
 
     fn residual_block(&mut self, name: &str, x: Var, c: usize) -> Var {
@@ -123,6 +134,11 @@ impl Recorder<'_> {
         let (layer, w) =
             self.layer(FoldedKind::Pointwise, self.g.shape(x), c, true, Names { strided: true, ..names });
         self.g.residual_end(h, x, layer, w)
+    }
+
+    fn output_module(&mut self, x: Var, c: usize) -> Var {
+        let h = self.conv("out", "", x, c);
+        self.g.global_avg(h)
     }
 }
 
@@ -148,19 +164,9 @@ impl Model {
     }
 
     fn record_layers(&self, g: &mut Graph, n: usize, threads: bool) -> (FoldedNetwork, Vec<Layer>) {
-        use CbamPosition::{Block1, Block2, Block3, Block4, Input};
         let input = g.input([n, SIDE, SIDE, 1]);
         let mut r = Recorder { g, threads, layers: Vec::new() };
-        let attend = |r: &mut Recorder, x: Var, here: CbamPosition| {
-            if self.cbam == here { cbam(r.g, x) } else { x }
-        };
-        let h = r.stem(input, STEM);
-        let mut h = attend(&mut r, h, Input);
-        for (i, (&width, here)) in WIDTHS.iter().zip([Block1, Block2, Block3, Block4]).enumerate() {
-            h = r.residual_block(&format!("block{}", i + 1), h, width);
-            h = attend(&mut r, h, here);
-        }
-        let embedding = r.output_module(h, FEATURES);
+        let embedding = self.embed(&mut r, input);
         let logits = self.logits(r.g, embedding);
         r.g.keep(logits);
         (FoldedNetwork { input, logits }, r.layers)
@@ -191,7 +197,7 @@ impl Model {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::Loss;
+    use crate::nn::{Architecture, Attention, CbamPosition, Loss};
 
     /// Trained-looking parameters: batch norms with statistics of their own.
     fn params(model: &Model) -> Params<f64> {
@@ -240,10 +246,17 @@ mod tests {
     /// In f64, folding changes nothing but the order of roundings; in f32 the whole network keeps five digits.
     #[test]
     fn folding_changes_nothing() {
-        use CbamPosition::{Block2, Block4, None};
+        use CbamPosition::{Block2, Block4, None, Pools};
         let am = Loss::AmSoftmax { scale: 30.0, margin: 0.35 };
-        for (cbam, loss) in [(Block4, am), (None, Loss::Softmax), (Block2, Loss::Softmax)] {
-            let model = Model { cbam, loss, classes: 7 };
+        let plain = |cbam| Model::new(cbam, Loss::Softmax, 7);
+        for model in [
+            Model::new(Block4, am, 7),
+            plain(None),
+            plain(Block2),
+            Model { attention: Attention::Se, identity_blocks: 1, ..plain(Block4) },
+            Model { architecture: Architecture::Vgg, ..plain(Pools) },
+            Model { architecture: Architecture::Cnn, ..Model::new(None, Loss::Svm, 7) },
+        ] {
             let trained = params(&model);
             let isa = Isa::fastest();
             let truth = evaluate(&model, 2, &trained);
@@ -261,7 +274,7 @@ mod tests {
     #[test]
     fn batch_and_threads_do_not_matter() {
         let am = Loss::AmSoftmax { scale: 30.0, margin: 0.35 };
-        let model = Model { cbam: CbamPosition::Block4, loss: am, classes: 7 };
+        let model = Model::new(CbamPosition::Block4, am, 7);
         let folded = model.fold::<f32>(Isa::fastest(), &params(&model).cast()).unwrap();
         let all = infer(&model, 9, false, &folded);
         for threads in [1, 2, 3] {
@@ -274,7 +287,7 @@ mod tests {
 
     #[test]
     fn other_parameters_are_refused() {
-        let model = |cbam| Model { cbam, loss: Loss::Softmax, classes: 7 };
+        let model = |cbam| Model::new(cbam, Loss::Softmax, 7);
         let plain = params(&model(CbamPosition::None));
         let error = model(CbamPosition::Block4).fold(Isa::fastest(), &plain).unwrap_err().to_string();
         assert!(error.contains("cbam.fc1.weight"), "{error}");

@@ -1,11 +1,16 @@
 //! The network, written to be read beside the paper: blocks of layers, and models of blocks.
 
+mod architecture;
+mod attention;
 mod blocks;
-mod cbam;
 mod folded;
+mod layers;
 mod model;
 
+pub use architecture::Architecture;
+use attention::attend;
+pub use attention::{Attention, cbam, squeeze_excite};
 pub use blocks::{norm_params, output_module, residual_block, stem};
-pub use cbam::cbam;
 pub use folded::FoldedNetwork;
+pub(crate) use model::MAX_IDENTITY_BLOCKS;
 pub use model::{CbamPosition, FEATURES, Loss, Model, Network};

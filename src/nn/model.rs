@@ -1,8 +1,8 @@
 //! The models that can be trained: where the CBAM sits and which loss is on top.
 
-use super::{cbam, output_module, residual_block, stem};
+use super::layers::Trained;
+use super::{Architecture, Attention};
 use crate::graph::{Graph, Labels, Var};
-use crate::ops::Operand;
 use crate::params::Init;
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +12,9 @@ pub const FEATURES: usize = 128;
 /// Channels of the input module and of the four residual blocks.
 pub(super) const STEM: usize = 32;
 pub(super) const WIDTHS: [usize; 4] = [32, 64, 128, 256];
+
+/// Most identity blocks behind each convolutional one.
+pub(crate) const MAX_IDENTITY_BLOCKS: usize = 8;
 
 /// Side of the faces that the network sees.
 pub(super) const SIDE: usize = 48;
@@ -32,6 +35,8 @@ pub enum CbamPosition {
     Block3,
     /// Between middle and output module: the paper's choice.
     Block4,
+    /// After every maximum pooling of the VGG or CNN.
+    Pools,
 }
 
 /// What is minimised.
@@ -47,14 +52,17 @@ pub enum Loss {
         /// m.
         margin: f64,
     },
+    /// One-vs-rest L2-SVM (Tang 2013) of a linear layer.
+    Svm,
 }
 
 impl Loss {
-    /// `softmax` or `am-softmax`.
+    /// `softmax`, `am-softmax` or `svm`.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Softmax => "softmax",
             Self::AmSoftmax { .. } => "am-softmax",
+            Self::Svm => "svm",
         }
     }
 }
@@ -62,8 +70,17 @@ impl Loss {
 /// A model: all that must be known to record it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Model {
-    /// Where the CBAM sits.
+    /// Network, without attention and head.
+    #[serde(default)]
+    pub architecture: Architecture,
+    /// Where the attention module sits.
     pub cbam: CbamPosition,
+    /// Which attention module sits there.
+    #[serde(default)]
+    pub attention: Attention,
+    /// Identity residual blocks behind each convolutional one of the DNN.
+    #[serde(default)]
+    pub identity_blocks: usize,
     /// Loss, which decides the head too.
     pub loss: Loss,
     /// Number of classes.
@@ -79,30 +96,54 @@ pub struct Network {
     pub labels: Labels,
     /// `[n, 1, 1, classes]`: softmax of these times [`Model::logit_scale`] gives the probabilities. Kept.
     pub logits: Var,
-    /// Embedding, `[n, 1, 1, 128]`.
+    /// Embedding, `[n, 1, 1, features]`: see [`Architecture::features`].
     pub embedding: Var,
     /// One number.
     pub loss: Var,
 }
 
 impl Model {
-    /// What the logits are multiplied with before the softmax: AM-Softmax's s, or 1.
+    /// The paper's network with a CBAM at this position.
+    pub const fn new(cbam: CbamPosition, loss: Loss, classes: usize) -> Self {
+        let (architecture, attention) = (Architecture::Dnn, Attention::Cbam);
+        Self { architecture, cbam, attention, identity_blocks: 0, loss, classes }
+    }
+
+    /// Checks what a file can say and no one would ask for: the number of identity blocks, and a CBAM where the
+    /// architecture has no place for it.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let Self { architecture, cbam, identity_blocks, .. } = *self;
+        if identity_blocks > MAX_IDENTITY_BLOCKS {
+            return Err(format!("a model cannot have {identity_blocks} identity blocks"));
+        }
+        if !architecture.takes(cbam) {
+            return Err(format!("the network {} has no place {cbam:?} for a CBAM", self.name()));
+        }
+        Ok(())
+    }
+
+    /// What the logits are multiplied with before the softmax: AM-Softmax's s, or 1. (An SVM's scores are no
+    /// logarithms of odds: their softmax ranks classes, but is not calibrated.)
     pub fn logit_scale(&self) -> f64 {
         match self.loss {
-            Loss::Softmax => 1.0,
+            Loss::Softmax | Loss::Svm => 1.0,
             Loss::AmSoftmax { scale, .. } => scale,
         }
     }
 
-    /// `dnn`, or `dnn-cbam` with a CBAM anywhere.
+    /// As on the command line: `dnn`, `vgg`, `dnn-cbam` or `vgg-cbam` with an attention module anywhere, `cnn-svm`.
     pub fn name(&self) -> &'static str {
-        match self.cbam {
-            CbamPosition::None => "dnn",
-            _ => "dnn-cbam",
+        match (self.architecture, self.cbam) {
+            (Architecture::Dnn, CbamPosition::None) => "dnn",
+            (Architecture::Dnn, _) => "dnn-cbam",
+            (Architecture::Vgg, CbamPosition::None) => "vgg",
+            (Architecture::Vgg, _) => "vgg-cbam",
+            (Architecture::Cnn, _) => "cnn-svm",
         }
     }
 
-    /// Records the model for batches of `n` faces.
+    /// Records the model for batches of `n` faces. A CBAM at a position that the architecture does not have is left
+    /// out: see [`Architecture::takes`].
     pub fn record(&self, g: &mut Graph, n: usize) -> Network {
         self.record_smoothed(g, n, 0.0)
     }
@@ -110,27 +151,13 @@ impl Model {
     /// Records the model with smoothed targets in its loss: see [`Graph::margin_softmax`].
     pub fn record_smoothed(&self, g: &mut Graph, n: usize, smoothing: f64) -> Network {
         let input = g.input([n, SIDE, SIDE, 1]);
-        let attend = |g: &mut Graph, x: Operand, here: CbamPosition| {
-            if self.cbam != here {
-                return x;
-            }
-            let x = g.normed(x);
-            cbam(g, x).into()
-        };
-        let h = stem(g, input, STEM);
-        let mut h = attend(g, h, CbamPosition::Input);
-        let after = [CbamPosition::Block1, CbamPosition::Block2, CbamPosition::Block3, CbamPosition::Block4];
-        for (i, (&width, here)) in WIDTHS.iter().zip(after).enumerate() {
-            let block = residual_block(g, &format!("block{}", i + 1), h, width);
-            h = attend(g, block.into(), here);
-        }
-        let h = g.normed(h);
-        let embedding = output_module(g, h, FEATURES);
+        let embedding = self.embed(&mut Trained(g), input);
         let labels = g.labels(n);
         let logits = self.logits(g, embedding);
         let loss = match self.loss {
             Loss::Softmax => g.margin_softmax(logits, labels, 1.0, 0.0, smoothing),
             Loss::AmSoftmax { scale, margin } => g.margin_softmax(logits, labels, scale, margin, smoothing),
+            Loss::Svm => g.l2_svm(logits, labels),
         };
         g.keep(logits);
         Network { input, labels, logits, embedding, loss }
@@ -138,15 +165,16 @@ impl Model {
 
     /// The head: scores of the classes.
     pub(super) fn logits(&self, g: &mut Graph, embedding: Var) -> Var {
-        let init = Init::Uniform { fan_in: FEATURES };
+        let features = self.architecture.features();
+        let init = Init::Uniform { fan_in: features };
         match self.loss {
-            Loss::Softmax => {
-                let w = g.param("head.weight", &[FEATURES, self.classes], init);
+            Loss::Softmax | Loss::Svm => {
+                let w = g.param("head.weight", &[features, self.classes], init);
                 let b = g.param("head.bias", &[self.classes], init);
                 g.linear(embedding, w, b)
             }
             Loss::AmSoftmax { .. } => {
-                let w = g.param("head.weight", &[self.classes, FEATURES], init);
+                let w = g.param("head.weight", &[self.classes, features], init);
                 let w = g.read(w);
                 let (e, w) = (g.l2_normalize(embedding), g.l2_normalize(w));
                 g.matmul_nt(e, w)
@@ -163,7 +191,7 @@ mod tests {
     use moue_kernels::Isa;
 
     fn model(cbam: CbamPosition, loss: Loss) -> Model {
-        Model { cbam, loss, classes: 7 }
+        Model::new(cbam, loss, 7)
     }
 
     /// The paper's network has 498,866 parameters (AM-Softmax, CBAM after block 4).
@@ -177,6 +205,22 @@ mod tests {
         let millions = plan.macs() as f64 / 32e6;
         assert!((43.5..43.7).contains(&millions), "{millions} M multiply-adds an image");
         assert!(2 * plan.arena_bytes() <= plan.unshared_bytes(), "liveness halves the memory at least");
+    }
+
+    /// 9 * cin * cout weights and 2 * cout numbers of a norm for each convolution, cin * cout + cout for each dense
+    /// layer, summed by hand.
+    #[test]
+    fn the_other_networks_have_the_size_that_is_told() {
+        let plain = Model::new(CbamPosition::None, Loss::Softmax, 7);
+        for (architecture, parameters, macs) in
+            [(Architecture::Vgg, 7_112_519, 470_893_440), (Architecture::Cnn, 7_130_663, 15_725_568)]
+        {
+            let mut g = Graph::new(Phase::Train);
+            let net = Model { architecture, ..plain }.record(&mut g, 2);
+            assert_eq!(g.init_params(&mut Rng::new(0)).count(), parameters, "{architecture:?}");
+            let plan = g.compile::<f32>(net.loss, Isa::fastest()).unwrap();
+            assert_eq!(plan.macs() / 2, macs, "{architecture:?}");
+        }
     }
 
     #[test]

@@ -16,6 +16,10 @@ pub struct StepProfile {
     pub seconds: f64,
     /// Multiply-adds of convolutions and matrix products, forward and backward.
     pub macs: u64,
+    /// Trained parameters.
+    pub parameters: usize,
+    /// Multiply-adds of one image's forward pass, those of convolutions counted as of direct ones.
+    pub macs_per_image: u64,
     /// Bytes of the plan's arena.
     pub arena_bytes: usize,
     /// Heap allocations of a step; `None` unless the program counts them (see [`profile_step`]).
@@ -46,6 +50,7 @@ pub fn profile_step(model: &Model, batch: usize, reps: usize, isa: Isa) -> Resul
     let faces: Vec<f32> = (0..batch * PIXELS).map(|_| rng.range(-1.7, 1.7)).collect();
     let classes: Vec<u32> = (0..batch).map(|i| (i % model.classes) as u32).collect();
 
+    let (parameters, macs_per_image) = (params.count(), plan.macs() / batch as u64);
     let mut adam_seconds = 0.0;
     let mut step = || {
         plan.set(net.input, &faces);
@@ -90,5 +95,6 @@ pub fn profile_step(model: &Model, batch: usize, reps: usize, isa: Isa) -> Resul
         macs: 0,
         bytes: (ADAM_NUMBERS * size_of::<f32>() * params.count()) as u64,
     });
-    Ok(StepProfile { seconds: median(times), macs, arena_bytes: plan.arena_bytes(), allocations, ops })
+    let (seconds, arena_bytes) = (median(times), plan.arena_bytes());
+    Ok(StepProfile { seconds, macs, parameters, macs_per_image, arena_bytes, allocations, ops })
 }

@@ -78,6 +78,7 @@ fn fraction(text: &str) -> Result<f64, String> {
 impl Config {
     /// What a file cannot ask for, as the command line refuses it too.
     pub(crate) fn check(&self) -> Result<(), String> {
+        self.model.check()?;
         let fold = self.fold.unwrap_or(Fold { of: 2, index: 0 });
         let Refinements { weight_decay, smoothing, erase, average } = self.refinements;
         let share = |x: f64| (0.0..1.0).contains(&x);

@@ -261,7 +261,7 @@ mod tests {
     use moue_datasets::{Normalisation, Split, synthetic};
 
     fn weights() -> Weights {
-        let model = Model { cbam: CbamPosition::Block4, loss: Loss::Softmax, classes: 7 };
+        let model = Model::new(CbamPosition::Block4, Loss::Softmax, 7);
         let names = moue_datasets::classes::FER2013.map(str::to_owned).to_vec();
         Weights::new(model, names, Normalisation { mean: 0.5, std: 0.25 }, 1, Isa::fastest()).unwrap()
     }

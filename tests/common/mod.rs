@@ -8,7 +8,7 @@ use moue::{Adam, Graph, Isa, Params, Phase, Plan, Rng};
 pub const AM_SOFTMAX: Loss = Loss::AmSoftmax { scale: 30.0, margin: 0.35 };
 
 /// DNN-CBAM with AM-Softmax, as in the paper.
-pub const DNN_CBAM: Model = Model { cbam: CbamPosition::Block4, loss: AM_SOFTMAX, classes: 7 };
+pub const DNN_CBAM: Model = Model::new(CbamPosition::Block4, AM_SOFTMAX, 7);
 
 /// A model being trained on one batch.
 pub struct Training<T> {

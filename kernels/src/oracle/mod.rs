@@ -16,6 +16,7 @@ mod pointwise;
 mod pool;
 mod residual;
 mod stem;
+mod svm;
 mod winograd;
 
 use crate::{Grad, Mode};

@@ -38,6 +38,9 @@ struct Output {
     bandwidth_gb_s: f64,
     /// The same under its first name, for programs that know that one.
     copy_gb_per_second: f64,
+    parameters: usize,
+    /// Multiply-adds of an image's forward pass.
+    macs_per_image: u64,
     arena_bytes: usize,
     allocations_per_step: Option<f64>,
     ops: Vec<Row>,
@@ -79,6 +82,8 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
         fraction_of_peak: rate / roofline.peak_gflops,
         bandwidth_gb_s: roofline.bandwidth_gb_s,
         copy_gb_per_second: roofline.bandwidth_gb_s,
+        parameters: step.parameters,
+        macs_per_image: step.macs_per_image,
         arena_bytes: step.arena_bytes,
         allocations_per_step: step.allocations,
         ops: step.ops.iter().map(|op| Row::new(op, &roofline)).collect(),
@@ -97,6 +102,11 @@ fn print(output: &Output) {
         outln!("{op:<20} {shape:<32} {forward_ms:>9.3} {backward_ms:>9.3} {share:>5.1}% {rated}");
     }
     outln!("{}", ops::NOTE);
+    outln!(
+        "{} parameters, {:.1} million multiply-adds an image forward",
+        output.parameters,
+        output.macs_per_image as f64 / 1e6
+    );
     outln!(
         "{} on {} threads, batch {}: {:.1} ms a step, {:.1} images/s",
         output.isa,

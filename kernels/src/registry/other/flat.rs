@@ -19,13 +19,15 @@ enum Pass {
     L2NormalizeBackward,
     MarginSoftmax,
     MarginSoftmaxBackward,
+    L2Svm,
+    L2SvmBackward,
     Adam,
 }
 use Pass::*;
 
-const FORWARD: [Pass; 9] =
-    [Relu, Sigmoid, Add, AddRelu, Bias, MatmulNt, L2Normalize, Pass::MarginSoftmax, Pass::Adam];
-const BACKWARD: [Pass; 7] = [
+const FORWARD: [Pass; 10] =
+    [Relu, Sigmoid, Add, AddRelu, Bias, MatmulNt, L2Normalize, Pass::MarginSoftmax, L2Svm, Pass::Adam];
+const BACKWARD: [Pass; 8] = [
     ReluBackward,
     SigmoidBackward,
     AddBackward,
@@ -33,6 +35,7 @@ const BACKWARD: [Pass; 7] = [
     MatmulNtBackward,
     L2NormalizeBackward,
     MarginSoftmaxBackward,
+    L2SvmBackward,
 ];
 
 /// Kernels on matrices `[m, k]`, with a second one `[p, k]` in products.
@@ -111,6 +114,8 @@ impl Entry for Flat {
             L2NormalizeBackward => "l2_normalize_backward",
             Pass::MarginSoftmax => "margin_softmax_forward",
             MarginSoftmaxBackward => "margin_softmax_backward",
+            L2Svm => "l2_svm_forward",
+            L2SvmBackward => "l2_svm_backward",
             Pass::Adam => "adam_step",
         };
         named(name, self.mode)
@@ -129,7 +134,9 @@ impl Entry for Flat {
         let prepared = |len| (len, Fill::Prepared);
         let x = signed(m * k);
         let inputs = match self.pass {
-            Relu | Sigmoid | AddBackward | BiasBackward | L2Normalize | Pass::MarginSoftmax => vec![x],
+            Relu | Sigmoid | AddBackward | BiasBackward | L2Normalize | Pass::MarginSoftmax | L2Svm => {
+                vec![x]
+            }
             ReluBackward | Add | AddRelu => vec![x, x],
             SigmoidBackward => vec![(m * k, Fill::Positive), x],
             Bias => vec![x, signed(k)],
@@ -138,6 +145,7 @@ impl Entry for Flat {
             // x, dy, and what the forward pass makes of x.
             L2NormalizeBackward => vec![x, x, prepared(m * k), prepared(m)],
             MarginSoftmaxBackward => vec![x, signed(1), prepared(m * k)],
+            L2SvmBackward => vec![x, signed(1)],
             // g, w, m, v.
             Pass::Adam => vec![x, x, x, (m * k, Fill::Positive)],
         };
@@ -152,6 +160,7 @@ impl Entry for Flat {
             MatmulNtBackward => vec![m * k, p * k],
             L2Normalize => vec![m * k, m],
             Pass::MarginSoftmax => vec![1, m * k],
+            L2Svm => vec![1],
             Pass::Adam => vec![m * k; 3],
             _ => vec![m * k],
         }
@@ -181,6 +190,8 @@ impl Entry for Flat {
             // f64 inside: only the results are rounded.
             Pass::MarginSoftmax => vec![Bound::Relative(1); 2],
             MarginSoftmaxBackward => vec![Bound::Relative(3)],
+            L2Svm => vec![Bound::Relative(1)],
+            L2SvmBackward => vec![Bound::Relative(2)],
             Pass::Adam => vec![Bound::Relative(8); 3],
         }
     }
@@ -190,6 +201,8 @@ impl Entry for Flat {
         match (self.pass, inputs) {
             // From where it is flat to where it is steep.
             (Sigmoid, [x]) => x.iter_mut().for_each(|x| *x *= 30.0),
+            // To both sides of the margin.
+            (L2Svm | L2SvmBackward, [x, ..]) => x.iter_mut().for_each(|x| *x *= 3.0),
             (L2NormalizeBackward, [x, _, y, norms, ..]) => {
                 // One row of a single small number would have a gradient of rounding errors only.
                 x.iter_mut().for_each(|x| *x += x.signum() * 0.2);
@@ -217,6 +230,7 @@ impl Entry for Flat {
             Pass::MarginSoftmax => {
                 T::margin_softmax_forward(isa, &self.loss(), i[0], &self.labels(), first, rest[0]);
             }
+            L2Svm => T::l2_svm_forward(isa, k, i[0], &self.labels(), first),
             Pass::Adam => {
                 first.copy_from_slice(i[1]);
                 rest[0].copy_from_slice(i[2]);
@@ -235,6 +249,7 @@ impl Entry for Flat {
                         let db = grad(mode, &mut *rest[0], previous, 1);
                         T::matmul_nt_backward(isa, k, i[0], i[1], i[2], Some(dx), Some(db));
                     }
+                    L2SvmBackward => T::l2_svm_backward(isa, k, i[0], &self.labels(), i[1], dx),
                     L2NormalizeBackward => T::l2_normalize_backward(isa, k, i[2], i[3], i[1], dx),
                     _ => {
                         T::margin_softmax_backward(isa, &self.loss(), i[2], &self.labels(), i[1], dx);
