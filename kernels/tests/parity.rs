@@ -56,8 +56,9 @@ impl Guarded {
 /// The cases of one list; with `MOUE_KERNELS=max_pool,relu` those whose name contains one of the words.
 fn wanted(shapes: Shapes) -> Vec<Box<dyn Case>> {
     let words = std::env::var("MOUE_KERNELS").unwrap_or_default();
-    let is_wanted = |case: &Box<dyn Case>| words.split(',').any(|word| case.entry().name().contains(word));
-    cases(shapes).into_iter().filter(is_wanted).collect()
+    let mut all = cases(shapes);
+    all.retain(|case| words.split(',').any(|word| case.entry().name().contains(word)));
+    all
 }
 
 fn refs<T>(buffers: &[Vec<T>]) -> Vec<&[T]> {
