@@ -87,17 +87,20 @@ pub(super) fn checks(suite: &mut Suite) {
                 g.pointwise_norm(x, w, stride, norm, false)
             };
             let (main, short) = (branch("main", 1), branch("short", 2));
-            // A branch with an earlier reader is complete only behind that one, which then sums for the norm.
-            let early = match i % 3 {
-                0 => None,
-                1 => Some(g.normed(short)),
+            // Another reader of a branch: behind, it leaves a gradient to add to; before, it completes the gradient.
+            let read = |g: &mut Graph, branch| match branch {
+                1 => g.normed(short),
                 _ => {
-                    let normed = g.normed(main);
-                    Some(g.max_pool(normed))
+                    let main = g.normed(main);
+                    g.max_pool(main)
                 }
             };
+            let (before, behind) = (i % 5, (i % 5).saturating_sub(2));
+            let before = (1..=2).contains(&before).then(|| read(g, before));
             let y = g.residual(main, short);
-            Checked::new(early.map_or(y, |early| g.add(y, early)), [x])
+            let behind = (1..=2).contains(&behind).then(|| read(g, behind));
+            let y = before.into_iter().chain(behind).fold(y, |y, other| g.add(y, other));
+            Checked::new(y, [x])
         });
     }
 }

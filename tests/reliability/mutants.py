@@ -117,7 +117,8 @@ def build():
     if done.returncode != 0:
         sys.exit("".join(r["message"]["rendered"] for r in rows if r["reason"] == "compiler-message"
                          and r["message"]["level"] == "error"))
-    return {r["target"]["name"]: r["executable"] for r in rows if r.get("executable")}
+    return {r["target"]["name"]: r["executable"] for r in rows
+            if r.get("executable") and r["profile"]["test"]}
 
 
 def run_stage(binaries, stage, k, words=()):
