@@ -377,6 +377,21 @@ mod tests {
         }
     }
 
+    /// Backward runs from the last operation to the first: only then nobody adds any more, and one sum for a norm is
+    /// enough.
+    #[test]
+    fn a_gradient_is_complete_with_its_first_reader() {
+        let mut g = Graph::new(Phase::Train);
+        let x = g.input([1, 2, 2, 3]);
+        g.watch(x);
+        let (a, b) = (g.sigmoid(x), g.relu(x));
+        let loss = g.dot(a, b);
+        let plan = g.compile::<f32>(loss, Isa::fastest()).unwrap();
+        let last: Vec<_> = plan.steps.iter().map(|step| (step.spec.name, step.dx_last)).collect();
+        let expected = [("sigmoid", [true, false]), ("relu", [false, false]), ("matmul_nt", [true, true])];
+        assert_eq!(last, expected);
+    }
+
     #[test]
     fn products_and_bytes_by_hand() {
         let mut g = Graph::new(Phase::Train);

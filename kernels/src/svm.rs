@@ -37,11 +37,12 @@ impl SvmKernels for f32 {
         assert_lengths(classes, logits.len(), labels, dvalue.len());
         assert_eq!(dx.to.len(), logits.len(), "dx and logits differ in length");
         let factor = -2.0 * f64::from(dvalue[0]) / labels.len() as f64;
-        for (dx_, (violation, target)) in dx.to.iter_mut().zip(violations(classes, logits, labels)) {
+        let mode = dx.mode;
+        for (dx, (violation, target)) in dx.to.iter_mut().zip(violations(classes, logits, labels)) {
             let gradient = (factor * target * violation) as f32;
-            match dx.mode {
-                Mode::Set => *dx_ = gradient,
-                Mode::Add => *dx_ += gradient,
+            match mode {
+                Mode::Set => *dx = gradient,
+                Mode::Add => *dx += gradient,
             }
         }
     }

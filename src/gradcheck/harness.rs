@@ -47,6 +47,8 @@ impl<T: Real> Harness<T> {
         let mut rng = Rng::stream(&[options.seed, 1]);
         let shapes: Vec<_> = checked.inputs.iter().map(|&v| g.shape(v).len()).collect();
         let mut plan = g.compile::<T>(loss, options.isa)?;
+        // As a step finds it: what another one left must not show.
+        plan.arena.all().fill(T::from_f64(f64::NAN));
         for (t, (&v, &len)) in checked.inputs.iter().zip(&shapes).enumerate() {
             let values: Vec<f32> = distinct(len, &mut rng).into_iter().map(|x| x * scale(t)).collect();
             plan.set(v, &convert(&values));
@@ -61,6 +63,7 @@ impl<T: Real> Harness<T> {
     }
 
     pub(super) fn differentiate(&mut self) {
+        self.params.grads.fill(T::from_f64(f64::NAN));
         self.plan.forward(&mut self.params);
         self.plan.backward(&mut self.params);
     }

@@ -77,7 +77,7 @@ impl<T: Element> Run<T> for Residual {
 /// Gradient checks of this operation.
 pub(super) fn checks(suite: &mut Suite) {
     // A norm undoes any scale, so that the gradient of a weight alone in its channel is nothing but rounding.
-    for at in sweep().filter(|at| at.c > 1) {
+    for (i, at) in sweep().enumerate().filter(|(_, at)| at.c > 1) {
         let phase = phase_for(at.n * at.h.div_ceil(2) * at.w.div_ceil(2));
         suite.add_in(phase, "residual", move |g| {
             let x = g.input(at.x());
@@ -87,7 +87,20 @@ pub(super) fn checks(suite: &mut Suite) {
                 g.pointwise_norm(x, w, stride, norm, false)
             };
             let (main, short) = (branch("main", 1), branch("short", 2));
-            Checked::new(g.residual(main, short), [x])
+            // Another reader of a branch: behind, it leaves a gradient to add to; before, it completes the gradient.
+            let read = |g: &mut Graph, branch| match branch {
+                1 => g.normed(short),
+                _ => {
+                    let main = g.normed(main);
+                    g.max_pool(main)
+                }
+            };
+            let (before, behind) = (i % 5, (i % 5).saturating_sub(2));
+            let before = (1..=2).contains(&before).then(|| read(g, before));
+            let y = g.residual(main, short);
+            let behind = (1..=2).contains(&behind).then(|| read(g, behind));
+            let y = before.into_iter().chain(behind).fold(y, |y, other| g.add(y, other));
+            Checked::new(y, [x])
         });
     }
 }
