@@ -65,6 +65,17 @@ impl Isa {
         }
     }
 
+    /// What tests go through: what `MOUE_ISA` names alone, or every instruction set that this CPU has.
+    ///
+    /// # Errors
+    /// As [`Isa::from_env`].
+    pub fn selected() -> Result<Vec<Isa>, String> {
+        match env::var_os("MOUE_ISA") {
+            Some(_) => Ok(vec![Isa::from_env()?]),
+            None => Ok(Isa::available()),
+        }
+    }
+
     /// The fastest instruction set that this CPU has; asked once.
     pub fn fastest() -> Isa {
         static FASTEST: OnceLock<Isa> = OnceLock::new();

@@ -15,7 +15,8 @@ rustup target add "$target"
 
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64-static -L /usr/aarch64-linux-gnu"
-export MOUE_REQUIRE_ISA=neon,portable
+# Both must be found; the portable kernels are tested without emulation.
+export MOUE_REQUIRE_ISA=neon,portable MOUE_ISA=neon
 # Only the kernels are worth optimising here: the rest hardly runs.
 test=(cargo test --target "$target" --config profile.dev.opt-level=0 --config 'profile.dev.package.moue-kernels.opt-level=2')
 # The network's shapes and the f64 oracle's training take longest under emulation: the first add no instruction to the
