@@ -64,9 +64,7 @@ impl<T: Real> Adam<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::{Graph, Phase};
-    use crate::params::Init;
-    use moue_datasets::Rng;
+    use crate::{Graph, Init, Phase, Rng};
 
     /// Without gradients Adam stands still, and the weight keeps 1 - lr * decay of itself a step; the bias all.
     #[test]
@@ -79,5 +77,20 @@ mod tests {
         (0..2).for_each(|_| adam.step(&mut params));
         assert_eq!(params.get("weight"), Some(&[4.5, 4.5][..]));
         assert_eq!(params.get("bias"), Some(&[8.0, 8.0][..]));
+    }
+
+    /// From 0, a gradient of 2: a tenth of it, and a thousandth of its square. Checkpoints name them.
+    #[test]
+    fn state_is_first_and_second_moment() {
+        let mut g = Graph::new(Phase::Train);
+        let w = g.param("w", &[1, 1], Init::Constant(1.0));
+        g.read(w);
+        let mut params: Params<f64> = g.init_params(&mut Rng::new(0)).cast();
+        params.grads.fill(2.0);
+        let mut adam = Adam::new(&params, 0.1, Isa::fastest());
+        adam.step(&mut params);
+        let (step, m, v) = adam.state();
+        assert_eq!(step, 1);
+        assert!((m[0] - 0.2).abs() < 1e-12 && (v[0] - 0.004).abs() < 1e-12, "{m:?} {v:?}");
     }
 }

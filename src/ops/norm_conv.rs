@@ -285,6 +285,15 @@ pub(super) fn checks(suite: &mut Suite) {
             });
         }
     }
+    // One layer twice: the gradients of its parameters are added to.
+    suite.add("norm_conv", |g| {
+        let x = g.input([2, 5, 3, 6]);
+        let w = g.param("w", &[6, 6], Init::Uniform { fan_in: 6 });
+        let norm = norm_params(g, "bn", 6);
+        let once = g.pointwise_norm(x, w, 1, norm, true);
+        let twice = g.pointwise_norm(once, w, 1, norm, true);
+        Checked::new(g.normed(twice), [x])
+    });
 }
 
 #[cfg(test)]
