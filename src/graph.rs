@@ -178,6 +178,13 @@ impl Graph {
         }
     }
 
+    /// Requires a label for each row of `logits`; returns how many there are.
+    pub(crate) fn require_labels(&mut self, op: &'static str, logits: Var, labels: Labels) -> usize {
+        let (rows, got) = (self.shape(logits).pixels(), self.labels[labels.0]);
+        self.require(rows == got, op, &format!("a label for each of {rows} rows"), format!("{got} labels"));
+        got
+    }
+
     /// Fresh parameters, drawn in the order in which they were recorded.
     pub fn init_params(&self, rng: &mut Rng) -> Params<f32> {
         Params::new(self.specs.clone(), self.buffers.clone(), rng)

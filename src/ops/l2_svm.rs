@@ -16,16 +16,9 @@ impl Graph {
     ///
     /// `logits` is `[n, 1, 1, classes]`, `labels` n class indices.
     pub fn l2_svm(&mut self, logits: Var, labels: Labels) -> Var {
-        let shape = self.shape(logits);
-        let rows = self.labels[labels.0];
-        self.require(
-            shape.pixels() == rows,
-            "l2_svm",
-            &format!("a label for each of {} rows", shape.pixels()),
-            format!("{rows} labels"),
-        );
+        self.require_labels("l2_svm", logits, labels);
         let operands = Operands { labels: Some(labels), ..Default::default() };
-        self.push(L2Svm { classes: shape.c }, &[logits], operands)
+        self.push(L2Svm { classes: self.shape(logits).c }, &[logits], operands)
     }
 }
 

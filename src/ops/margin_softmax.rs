@@ -26,13 +26,7 @@ impl Graph {
         smoothing: f64,
     ) -> Var {
         let shape = self.shape(logits);
-        let rows = self.labels[labels.0];
-        self.require(
-            shape.pixels() == rows,
-            "margin_softmax",
-            &format!("a label for each of {} rows", shape.pixels()),
-            format!("{rows} labels"),
-        );
+        let rows = self.require_labels("margin_softmax", logits, labels);
         self.require(scale > 0.0, "margin_softmax", "a positive scale", scale);
         self.require(margin >= 0.0, "margin_softmax", "a margin of 0 or more", margin);
         let smooth = (0.0..1.0).contains(&smoothing);
