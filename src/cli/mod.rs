@@ -1,12 +1,14 @@
 //! The command line: one file a command, each with its options and its `run`.
 
 mod augment;
+mod crossval;
 mod data;
 mod eval;
 mod gradcheck;
 mod model;
 mod predict;
 mod profile;
+mod recipe;
 mod train;
 
 use crate::error::{Error, Result};
@@ -48,6 +50,7 @@ impl Cli {
     fn check(&self) -> Result<()> {
         match &self.command {
             Command::Train(args) if args.is_new() => args.config().map(drop),
+            Command::Crossval(args) => args.check(),
             Command::Gradcheck(args) => args.check(),
             Command::Profile(args) => args.check(),
             Command::Augment(args) => args.check(),
@@ -59,6 +62,7 @@ impl Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Train(train::Args),
+    Crossval(crossval::Args),
     Eval(eval::Args),
     Predict(predict::Args),
     Gradcheck(gradcheck::Args),
@@ -148,6 +152,7 @@ fn run(cli: Cli) -> Result<()> {
         .map_err(|e| Error::Usage(format!("--threads {threads}: {e}")))?;
     pool.install(|| match cli.command {
         Command::Train(args) => train::run(args, &context),
+        Command::Crossval(args) => crossval::run(args, &context),
         Command::Eval(args) => eval::run(args, &context),
         Command::Predict(args) => predict::run(args, &context),
         Command::Gradcheck(args) => gradcheck::run(args, &context),

@@ -1,26 +1,14 @@
 //! `moue train`.
 
-use super::model::ModelArgs;
-use super::{Context, data, positive};
-use crate::error::{Error, Result};
-use crate::output::{errln, outln};
-use crate::train::{
-    Augmentation, Config, Fold, Options, Refinements, Report, Resume, RunFolder, Schedule, Session, Sets,
-};
-use crate::train::{MAX_BATCH, MAX_EPOCHS};
+use super::recipe::{RECIPE, RecipeArgs, default_folder, stop_signal};
+use super::{Context, data};
+use crate::error::Result;
+use crate::output::outln;
+use crate::train::{Config, Fold, Folding, Options, Report, Resume, RunFolder, Session, Sets};
 use crate::{Graph, Phase};
 use moue_datasets::message::shown;
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::flag;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::path::PathBuf;
 use std::time::Duration;
-
-/// Epochs on the built-in faces: two reach 99 %, and three take well under two minutes on two cores.
-const SYNTHETIC_EPOCHS: u64 = 3;
-/// Epochs on FER2013 in the paper.
-const EPOCHS: u64 = 120;
 
 /// Train a model.
 ///
@@ -29,44 +17,22 @@ const EPOCHS: u64 = 120;
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
-    data: data::DataArgs,
-    #[command(flatten)]
-    model: ModelArgs,
-    /// Passes over the training images [default: 120; synthetic: 3].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=MAX_EPOCHS))]
-    epochs: Option<u64>,
-    /// Images a step.
-    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=MAX_BATCH as i64))]
-    batch: u32,
-    /// Learning rate of Adam at the start.
-    #[arg(long, value_name = "RATE", default_value_t = 1e-3, allow_negative_numbers = true, value_parser = positive)]
-    lr: f64,
-    /// How the learning rate changes; raising --epochs at a resume stretches what is left of the curve.
-    #[arg(long, value_enum, default_value_t = Schedule::Constant)]
-    schedule: Schedule,
-    /// Seed of first weights, order of images and augmentation.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    seed: u64,
-    /// Variation of the training images.
-    #[arg(long, value_enum, default_value_t = Augmentation::Paper)]
-    augment: Augmentation,
-    #[command(flatten)]
-    refinements: Refinements,
+    recipe: RecipeArgs,
     /// Folder for the run [default: a new one in runs/].
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
     /// Continue the run in this folder; only --epochs may be given anew.
-    #[arg(long, value_name = "RUN", conflicts_with_all = [
-        "data", "limit", "model", "cbam", "attention", "identity_blocks", "loss", "scale", "margin", "batch", "lr", "schedule", "seed", "augment", "out",
-        "folds", "fold", "plan", "weight_decay", "smoothing", "erase", "average",
-    ])]
+    #[arg(long, value_name = "RUN", conflicts_with_all = RECIPE, conflicts_with_all = ["out", "folds", "fold", "by", "plan"])]
     resume: Option<PathBuf>,
-    /// Cut the training split into K folds by image number...
+    /// Cut the training split into K folds...
     #[arg(long, value_name = "K", requires = "fold", value_parser = clap::value_parser!(u32).range(2..))]
     folds: Option<u32>,
     /// ...and test on fold I, from 0.
     #[arg(long, value_name = "I", requires = "folds")]
     fold: Option<u32>,
+    /// What is dealt to the folds.
+    #[arg(long, value_enum, default_value_t = Folding::Image)]
+    by: Folding,
     /// Longest time between two checkpoints, which also end every epoch: what a killed process or a power cut costs.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     checkpoint_every: u32,
@@ -87,7 +53,7 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
     };
     let report = match &args.resume {
         Some(path) => {
-            let resume = Resume::open(path, args.epochs)?;
+            let resume = Resume::open(path, args.recipe.epochs)?;
             let config = resume.config();
             let sets = Sets::new(data::open(&config.data, config.limit, context)?, config)?;
             resume.session(&sets, &options)?.run(&stop_signal())?
@@ -118,47 +84,13 @@ impl Args {
 
     /// The run that the options ask for; the number of classes is not known yet.
     pub(super) fn config(&self) -> Result<Config> {
-        let synthetic = self.data.data == "synthetic";
-        let fold = self.folds.zip(self.fold).map(|(of, index)| (of as usize, index as usize));
-        if let Some((of, index)) = fold.filter(|(of, index)| index >= of) {
-            return Err(Error::Usage(format!("--fold {index}: folds are counted from 0 to {}", of - 1)));
-        }
-        Ok(Config {
-            data: self.data.data.clone(),
-            limit: self.data.limit,
-            fold: fold.map(|(of, index)| Fold { of, index }),
-            model: self.model.model(0)?,
-            epochs: self.epochs.unwrap_or(if synthetic { SYNTHETIC_EPOCHS } else { EPOCHS }),
-            batch: self.batch as usize,
-            lr: self.lr,
-            schedule: self.schedule,
-            seed: self.seed,
-            augment: self.augment,
-            refinements: self.refinements,
-        })
+        let fold = self.folds.zip(self.fold);
+        self.recipe.config(fold.map(|(of, index)| Fold {
+            of: of as usize,
+            index: index as usize,
+            by: self.by,
+        }))
     }
-}
-
-/// `runs/MODEL-LOSS-DATA`.
-fn default_folder(config: &Config) -> PathBuf {
-    let data = Path::new(&config.data).file_stem().unwrap_or_default().to_string_lossy();
-    Path::new("runs").join(format!("{}-{}-{data}", config.model.name(), config.model.loss.name()))
-}
-
-/// Becomes true at the first Ctrl-C or SIGTERM; the second one ends the process at once.
-///
-/// SIGHUP keeps its meaning, so that `nohup` works.
-fn stop_signal() -> Arc<AtomicBool> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        // In this order: the shutdown looks at the flag before the same signal sets it.
-        let registered = flag::register_conditional_shutdown(signal, 130, stop.clone())
-            .and_then(|_| flag::register(signal, stop.clone()));
-        if let Err(e) = registered {
-            errln!("moue: warning: signal {signal} will not save a checkpoint: {e}");
-        }
-    }
-    stop
 }
 
 fn print_plan(config: &Config, context: &Context) -> Result<()> {

@@ -79,7 +79,7 @@ impl Config {
     /// What a file cannot ask for, as the command line refuses it too.
     pub(crate) fn check(&self) -> Result<(), String> {
         self.model.check()?;
-        let fold = self.fold.unwrap_or(Fold { of: 2, index: 0 });
+        let fold = self.fold.unwrap_or(Fold { of: 2, index: 0, by: Folding::Image });
         let Refinements { weight_decay, smoothing, erase, average } = self.refinements;
         let share = |x: f64| (0.0..1.0).contains(&x);
         let within = [
@@ -116,6 +116,20 @@ pub struct Fold {
     pub of: usize,
     /// The fold that is tested, from 0.
     pub index: usize,
+    /// What is dealt to the folds.
+    #[serde(default)]
+    pub by: Folding,
+}
+
+/// What is dealt to folds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Folding {
+    /// Images, by their number, as in the paper.
+    #[default]
+    Image,
+    /// Persons, with all of their images: nobody is in both parts.
+    Subject,
 }
 
 /// How the learning rate changes over a run.

@@ -1,6 +1,6 @@
 //! The images of a run: which are trained on, which are watched, which are tested.
 
-use super::Config;
+use super::{Config, Folding};
 use crate::error::Result;
 use moue_datasets::{Dataset, Faces, Split};
 
@@ -26,7 +26,10 @@ impl Sets {
             let held = held.into_iter().filter_map(|(split, faces)| Some((split, faces?))).collect();
             return Ok(Self { classes: data.classes, train: data.train, held });
         };
-        let (train, test) = data.fold(fold.of, fold.index)?;
+        let (train, test) = match fold.by {
+            Folding::Image => data.fold(fold.of, fold.index)?,
+            Folding::Subject => data.fold_by_subject(fold.of, fold.index)?,
+        };
         Ok(Self { classes: data.classes, train, held: vec![(Split::Test, test)] })
     }
 

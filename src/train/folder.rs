@@ -24,6 +24,8 @@ const MAX_CONFIG: u64 = 1 << 20;
 /// Largest `metrics.jsonl` that is read: 1,000 bytes for each of the most epochs; a line has 250.
 const MAX_METRICS: u64 = 1000 * MAX_EPOCHS;
 
+const CONFIG: &str = "config.json";
+
 /// A run's folder, locked against other processes.
 #[derive(Debug)]
 pub struct RunFolder {
@@ -49,6 +51,11 @@ impl RunFolder {
             return Err(Error::format(path, reason));
         }
         Ok(folder)
+    }
+
+    /// Whether a run was started in the folder at `path`.
+    pub fn holds_run(path: &Path) -> bool {
+        path.join(CONFIG).exists()
     }
 
     /// The first of `path`, `path-2`, `path-3` ... that does not exist yet, for a new run.
@@ -120,7 +127,7 @@ impl RunFolder {
 
     /// What the run was started with.
     pub fn config(&self) -> PathBuf {
-        self.path.join("config.json")
+        self.path.join(CONFIG)
     }
 
     /// Writes `config.json`.

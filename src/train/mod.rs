@@ -12,7 +12,7 @@ mod session;
 mod trainer;
 
 pub(crate) use average::Average;
-pub use config::{Augmentation, Config, Fold, Refinements, Schedule};
+pub use config::{Augmentation, Config, Fold, Folding, Refinements, Schedule};
 pub(crate) use config::{MAX_BATCH, MAX_EPOCHS, MAX_STEPS};
 pub use data::Sets;
 pub use folder::RunFolder;

@@ -44,6 +44,8 @@ pub struct Report {
     pub train_loss: f64,
     /// Accuracy of the best epoch's weights on `test_split`.
     pub test_accuracy: Option<f64>,
+    /// Accuracy after the last epoch on the split that is watched.
+    pub last_accuracy: Option<f64>,
     /// The test split, or validation where there is none, or nothing.
     pub test_split: Option<&'static str>,
     /// The epoch whose weights are the best by the watched split.
@@ -364,6 +366,7 @@ impl<'a> Session<'a> {
             train_accuracy: progress.last.accuracy(),
             train_loss: progress.last.mean_loss(),
             test_accuracy: on_test.map(|(_, accuracy)| accuracy),
+            last_accuracy: self.trainer.weights().facts.accuracy,
             test_split: on_test.map(|(split, _)| split.name()),
             best_epoch: best.map(|b| b.epoch),
             images_per_second: progress.total.speed(),

@@ -35,6 +35,27 @@ fn a_resumed_run_is_the_same_to_the_bit() {
     assert!(fewer.contains("--epochs 2"), "{fewer}");
 }
 
+/// The second call finds both folds finished; a fold that is missing is trained, and one of other options is refused.
+#[test]
+fn a_cross_validation_goes_on_where_it_was() {
+    let folder = TempDir::new().unwrap();
+    let out = text(folder.path());
+    let command = [&["crossval", "--quiet", "--folds", "2", "--epochs", "1", "--out", out], &FEW[..]].concat();
+    let first = json(&command);
+    let folds: Vec<f64> = first["folds"].as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect();
+    assert_eq!(folds.len(), 2);
+    assert!((first["mean"].as_f64().unwrap() - (folds[0] + folds[1]) / 2.0).abs() < 1e-12);
+    let metrics = fs::read_to_string(folder.path().join("fold1/metrics.jsonl")).unwrap();
+    assert!(metrics.contains(&format!("\"test_accuracy\":{}", folds[1])), "{metrics}");
+    fs::remove_dir_all(folder.path().join("fold0")).unwrap();
+    let again = json(&command);
+    assert_eq!((&again["folds"], &again["std"]), (&first["folds"], &first["std"]));
+    let message = failure(&[&command[..], &["--seed", "1"]].concat(), 1);
+    assert!(message.contains("fold0") && message.contains("other options"), "{message}");
+    let message = failure(&[&command[..], &["--by", "subject"]].concat(), 1);
+    assert!(message.contains("fold0") || message.contains("subjects"), "{message}");
+}
+
 /// Killed before the first checkpoint, even with the first epoch's weights written already.
 #[test]
 fn a_run_without_a_checkpoint_starts_again() {

@@ -1,0 +1,113 @@
+//! Options that say what is trained and how: those of every command that trains.
+
+use super::model::ModelArgs;
+use super::{data, positive};
+use crate::error::{Error, Result};
+use crate::output::errln;
+use crate::train::{Augmentation, Config, Fold, MAX_BATCH, MAX_EPOCHS, Refinements, Schedule};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// Epochs on the built-in faces: two reach 99 %, and three take well under two minutes on two cores.
+const SYNTHETIC_EPOCHS: u64 = 3;
+/// Epochs on FER2013 in the paper.
+const EPOCHS: u64 = 120;
+
+/// Data, model and recipe.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct RecipeArgs {
+    #[command(flatten)]
+    pub(super) data: data::DataArgs,
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Passes over the training images [default: 120; synthetic: 3].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=MAX_EPOCHS))]
+    pub(super) epochs: Option<u64>,
+    /// Images a step.
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=MAX_BATCH as i64))]
+    batch: u32,
+    /// Learning rate of Adam at the start.
+    #[arg(long, value_name = "RATE", default_value_t = 1e-3, allow_negative_numbers = true, value_parser = positive)]
+    lr: f64,
+    /// How the learning rate changes; raising --epochs at a resume stretches what is left of the curve.
+    #[arg(long, value_enum, default_value_t = Schedule::Constant)]
+    schedule: Schedule,
+    /// Seed of first weights, order of images and augmentation.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Variation of the training images.
+    #[arg(long, value_enum, default_value_t = Augmentation::Paper)]
+    augment: Augmentation,
+    #[command(flatten)]
+    refinements: Refinements,
+}
+
+/// Names of the options above but for the epochs, for --resume to exclude them.
+pub(super) const RECIPE: [&str; 18] = [
+    "data",
+    "limit",
+    "model",
+    "cbam",
+    "attention",
+    "identity_blocks",
+    "loss",
+    "scale",
+    "margin",
+    "batch",
+    "lr",
+    "schedule",
+    "seed",
+    "augment",
+    "weight_decay",
+    "smoothing",
+    "erase",
+    "average",
+];
+
+impl RecipeArgs {
+    /// The run that the options ask for; the number of classes is not known yet.
+    pub(super) fn config(&self, fold: Option<Fold>) -> Result<Config> {
+        if let Some(Fold { of, index, .. }) = fold.filter(|fold| fold.index >= fold.of) {
+            return Err(Error::Usage(format!("--fold {index}: folds are counted from 0 to {}", of - 1)));
+        }
+        let synthetic = self.data.data == "synthetic";
+        Ok(Config {
+            data: self.data.data.clone(),
+            limit: self.data.limit,
+            fold,
+            model: self.model.model(0)?,
+            epochs: self.epochs.unwrap_or(if synthetic { SYNTHETIC_EPOCHS } else { EPOCHS }),
+            batch: self.batch as usize,
+            lr: self.lr,
+            schedule: self.schedule,
+            seed: self.seed,
+            augment: self.augment,
+            refinements: self.refinements,
+        })
+    }
+}
+
+/// `runs/MODEL-LOSS-DATA`.
+pub(super) fn default_folder(config: &Config) -> PathBuf {
+    let data = Path::new(&config.data).file_stem().unwrap_or_default().to_string_lossy();
+    Path::new("runs").join(format!("{}-{}-{data}", config.model.name(), config.model.loss.name()))
+}
+
+/// Becomes true at the first Ctrl-C or SIGTERM; the second one ends the process at once.
+///
+/// SIGHUP keeps its meaning, so that `nohup` works.
+pub(super) fn stop_signal() -> Arc<AtomicBool> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // In this order: the shutdown looks at the flag before the same signal sets it.
+        let registered = flag::register_conditional_shutdown(signal, 130, stop.clone())
+            .and_then(|_| flag::register(signal, stop.clone()));
+        if let Err(e) = registered {
+            errln!("moue: warning: signal {signal} will not save a checkpoint: {e}");
+        }
+    }
+    stop
+}
