@@ -401,6 +401,8 @@ mod tests {
         let z = g.relu(y);
         let loss = g.dot(y, z);
         let mut plan = g.compile::<f32>(loss, Isa::fastest()).unwrap();
+        // Two of each operation but the last; of the product 3 and 5 terms, and 32 pixels.
+        assert_eq!(plan.roundings(), 2.0 + 3.0 + 5.0 + 32.0 + 2.0);
         plan.start_profile();
         let costs: Vec<_> = plan
             .profile()

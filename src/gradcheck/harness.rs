@@ -22,6 +22,8 @@ pub(super) struct Harness<T> {
     plan: Plan<T>,
     params: Params<T>,
     inputs: Vec<Var>,
+    /// Elements of each input.
+    lengths: Vec<usize>,
     pub(super) shape: String,
     pub(super) roundings: f64,
 }
@@ -45,11 +47,11 @@ impl<T: Real> Harness<T> {
         let mut params = g.init_params(&mut rng);
         perturb(&mut params, &mut rng);
         let mut rng = Rng::stream(&[options.seed, 1]);
-        let shapes: Vec<_> = checked.inputs.iter().map(|&v| g.shape(v).len()).collect();
+        let lengths: Vec<_> = checked.inputs.iter().map(|&v| g.shape(v).len()).collect();
         let mut plan = g.compile::<T>(loss, options.isa)?;
         // As a step finds it: what another one left must not show.
         plan.arena.all().fill(T::from_f64(f64::NAN));
-        for (t, (&v, &len)) in checked.inputs.iter().zip(&shapes).enumerate() {
+        for (t, (&v, &len)) in checked.inputs.iter().zip(&lengths).enumerate() {
             let values: Vec<f32> = distinct(len, &mut rng).into_iter().map(|x| x * scale(t)).collect();
             plan.set(v, &convert(&values));
         }
@@ -59,7 +61,7 @@ impl<T: Real> Harness<T> {
             plan.set_labels(*labels, classes);
         }
         let roundings = plan.roundings();
-        Ok(Self { plan, params: params.cast(), inputs: checked.inputs, shape, roundings })
+        Ok(Self { plan, params: params.cast(), inputs: checked.inputs, lengths, shape, roundings })
     }
 
     pub(super) fn differentiate(&mut self) {
@@ -81,7 +83,12 @@ impl<T: Real> Harness<T> {
 
     pub(super) fn gradient(&self, t: usize) -> &[T] {
         match t.checked_sub(self.inputs.len()) {
-            None => self.plan.gradient(self.inputs[t]),
+            None => {
+                let gradient = self.plan.gradient(self.inputs[t]);
+                // Nothing to compare would pass.
+                assert_eq!(gradient.len(), self.lengths[t], "the gradient of input {t}");
+                gradient
+            }
             Some(p) => &self.params.grads[self.params.spans().0[p].clone()],
         }
     }

@@ -80,6 +80,25 @@ pub(super) fn checks(suite: &mut Suite) {
 
 #[cfg(test)]
 mod tests {
+    use crate::graph::{Graph, Phase};
+    use moue_datasets::Rng;
+    use moue_kernels::Isa;
+
+    /// exp of (0, ln 3) is 1, 3: -ln(1/4).
+    #[test]
+    fn cross_entropy_has_neither_scale_nor_margin() {
+        let mut g = Graph::new(Phase::Train);
+        let (x, labels) = (g.input([1, 1, 1, 2]), g.labels(1));
+        g.watch(x);
+        let loss = g.cross_entropy(x, labels);
+        let mut params = g.init_params(&mut Rng::new(0)).cast();
+        let mut plan = g.compile::<f64>(loss, Isa::fastest()).unwrap();
+        plan.set(x, &[0.0, 3f64.ln()]);
+        plan.set_labels(labels, &[0]);
+        plan.forward(&mut params);
+        assert!((plan.loss() - 4f64.ln()).abs() < 1e-12, "{}", plan.loss());
+    }
+
     #[test]
     fn gradients() {
         crate::gradcheck::assert_suite(super::checks);

@@ -40,7 +40,8 @@ fn a_resumed_run_is_the_same_to_the_bit() {
 fn a_cross_validation_goes_on_where_it_was() {
     let folder = TempDir::new().unwrap();
     let out = text(folder.path());
-    let command = [&["crossval", "--quiet", "--folds", "2", "--epochs", "1", "--out", out], &FEW[..]].concat();
+    let command =
+        [&["crossval", "--quiet", "--folds", "2", "--epochs", "1", "--out", out], &FEW[..]].concat();
     let first = json(&command);
     let folds: Vec<f64> = first["folds"].as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect();
     assert_eq!(folds.len(), 2);
