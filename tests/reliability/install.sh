@@ -1,9 +1,15 @@
-# For the scripts beside it: `need COMMAND PACKAGE...` installs Debian packages unless COMMAND is there already.
+# For the scripts beside it.
+
+# `as_root COMMAND...`
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+# `need COMMAND PACKAGE...` installs Debian packages unless COMMAND is there already.
 need() {
-    local command=$1 sudo
+    local command=$1
     shift
     if command -v "$command" >/dev/null; then return; fi
-    sudo=$([ "$(id -u)" = 0 ] || echo sudo)
-    $sudo apt-get update -q
-    $sudo apt-get install -qy --no-install-recommends "$@"
+    as_root apt-get update -q
+    as_root apt-get install -qy --no-install-recommends "$@"
 }

@@ -3,7 +3,7 @@
 # that must give the oracle's losses and the same bits at any number of threads, under emulation.
 #
 # Installs what is missing: QEMU's user-mode emulator and a cross linker (Debian's packages), the standard library for Arm
-# (rustup). Fails where it cannot; nothing is skipped.
+# (rustup, or else Debian). Fails where it cannot; nothing is skipped.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -11,7 +11,21 @@ cd "$(dirname "$0")/../.."
 target=aarch64-unknown-linux-gnu
 need qemu-aarch64-static qemu-user-static
 need aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu libc6-dev-arm64-cross
-rustup target add "$target"
+# Debian's compiler with its standard library for Arm, where rustup's server is out of reach.
+debians_compiler() {
+    local version unpacked package
+    need /usr/bin/rustc rustc-web
+    export RUSTC=/usr/bin/rustc
+    version=$("$RUSTC" --version | sed 's/rustc \([0-9]*\.[0-9]*\).*/\1/')
+    as_root dpkg --add-architecture arm64
+    as_root apt-get update -q
+    unpacked=$(mktemp -d)
+    (cd "$unpacked" && apt-get download "libstd-rust-web-dev:arm64" "libstd-rust-web-$version:arm64")
+    for package in "$unpacked"/*.deb; do dpkg -x "$package" "$unpacked"; done
+    as_root cp -r "$unpacked/usr/lib/rustlib/$target" /usr/lib/rustlib/
+    rm -r "$unpacked"
+}
+if ! rustup target add "$target"; then debians_compiler; fi
 
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64-static -L /usr/aarch64-linux-gnu"
