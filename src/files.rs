@@ -1,4 +1,5 @@
-//! Reading files up to a limit, and writing them so that a crash, a full disk or a signal leaves either the old content or the new.
+//! Reading files up to a limit, and writing them so that a crash, a full disk or a signal leaves either the old content
+//! or the new.
 
 use crate::error::{Error, Result};
 use std::ffi::OsString;

@@ -260,12 +260,20 @@ impl Classifier {
     pub fn probabilities(&mut self, faces: &[&[u8; PIXELS]]) -> Result<Vec<Vec<f32>>> {
         let Self { weights, forward, views } = self;
         let (scale, classes) = (weights.model.logit_scale(), weights.model.classes);
-        let (count, affine) = (views.count(), weights.normalisation.affine());
+        let (maps, (factor, addend)) = (views.maps(), weights.normalisation.affine());
+        let count = maps.len();
         let mut probabilities = Vec::with_capacity(faces.len());
         for faces in faces.chunks(BATCH) {
             let logits = forward.logits(faces.len() * count, |pixels| {
                 for (face, pixels) in faces.iter().zip(pixels.chunks_exact_mut(count * PIXELS)) {
-                    views.write(face, affine, pixels);
+                    if *views == Views::One {
+                        // Sampling the face as it is would take 4 % longer: 332 us a face in place of 319.
+                        weights.normalisation.apply(&face[..], pixels);
+                        continue;
+                    }
+                    for (map, view) in maps.iter().zip(pixels.as_chunks_mut().0) {
+                        map.sample(face, factor, addend, view);
+                    }
                 }
                 Ok(())
             })?;

@@ -1,6 +1,6 @@
 //! Several views of a face, whose answers are averaged.
 
-use moue_datasets::{Affine, PIXELS, SIDE};
+use moue_datasets::{Affine, SIDE};
 
 /// Test-time augmentation: which views of a face are classified. The answer is the mean of their probabilities.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -19,12 +19,8 @@ pub enum Views {
 const CROP: usize = 44;
 
 impl Views {
-    /// Views of a face.
-    pub fn count(self) -> usize {
-        self.maps().len()
-    }
-
-    fn maps(self) -> Vec<Affine> {
+    /// The map of each view.
+    pub(crate) fn maps(self) -> Vec<Affine> {
         let whole = |flip| Affine::new(0.0, 1.0, 0.0, (0.0, 0.0), flip);
         match self {
             Self::One => vec![whole(false)],
@@ -39,25 +35,22 @@ impl Views {
             }
         }
     }
-
-    /// Writes the views of `face`, normalised by `(factor, addend)`, one after the other: `[count, 48, 48]`.
-    pub(crate) fn write(self, face: &[u8; PIXELS], (factor, addend): (f32, f32), out: &mut [f32]) {
-        for (map, view) in self.maps().into_iter().zip(out.as_chunks_mut().0) {
-            map.sample(face, factor, addend, view);
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use moue_datasets::PIXELS;
 
     fn views(views: Views) -> Vec<[f32; PIXELS]> {
         // Grey values tell the column alone.
         let face: [u8; PIXELS] = std::array::from_fn(|i| (4 * (i % SIDE)) as u8);
-        let mut out = vec![f32::NAN; views.count() * PIXELS];
-        views.write(&face, (0.25, 1.0), &mut out);
-        out.as_chunks().0.to_vec()
+        let view = |map: Affine| {
+            let mut out = [f32::NAN; PIXELS];
+            map.sample(&face, 0.25, 1.0, &mut out);
+            out
+        };
+        views.maps().into_iter().map(view).collect()
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub struct Augment {
     pub shift: f32,
     /// Probability of mirroring left and right.
     pub flip: f32,
-    /// Probability of erasing a rectangle: see [`Augment::erase`].
+    /// Probability of overwriting a random rectangle with noise.
     pub erase: f32,
 }
 

@@ -333,10 +333,7 @@ impl Kernel for PixelDots<'_> {
                 let [dy] = load::<S, 1>(s, &dy[block]);
                 sum = s.mul_add(x, dy, sum);
             }
-            match mode {
-                Mode::Set => *to = s.sum(sum),
-                Mode::Add => *to += s.sum(sum),
-            }
+            mode.put(to, s.sum(sum));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Cross-entropy of a softmax with additive margin (AM-Softmax, Wang et al. 2018, eq. 6), against targets that may be
 //! smoothed (Szegedy et al. 2016, section 7); scale 1, margin 0 and smoothing 0 give the plain softmax.
 
-use crate::{Grad, Isa, Mode};
+use crate::{Grad, Isa};
 
 /// Constants of the loss.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -95,11 +95,7 @@ impl LossKernels for f32 {
         let rows = probabilities.chunks_exact(classes).zip(dx.to.chunks_exact_mut(classes));
         for ((probabilities, dx), &label) in rows.zip(labels) {
             for (j, (dx, p)) in dx.iter_mut().zip(probabilities).enumerate() {
-                let gradient = factor * (p - loss.target(j, label) as f32);
-                match mode {
-                    Mode::Set => *dx = gradient,
-                    Mode::Add => *dx += gradient,
-                }
+                mode.put(dx, factor * (p - loss.target(j, label) as f32));
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Shapes and the argument structs that several kernels share.
 
 use std::fmt;
+use std::ops::AddAssign;
 
 /// Shape of a contiguous NHWC buffer: images, height, width, channels.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -97,6 +98,17 @@ pub enum Mode {
     Set,
     /// Add to what is there.
     Add,
+}
+
+impl Mode {
+    /// Overwrites `to` with `value`, or adds it.
+    #[inline(always)]
+    pub(crate) fn put<T: AddAssign>(self, to: &mut T, value: T) {
+        match self {
+            Self::Set => *to = value,
+            Self::Add => *to += value,
+        }
+    }
 }
 
 /// Where a gradient goes.

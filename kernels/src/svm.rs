@@ -1,6 +1,6 @@
 //! One-vs-rest L2-SVM loss (Tang 2013, eq. 10, without the weights' penalty, which weight decay stands for).
 
-use crate::{Grad, Isa, Mode};
+use crate::{Grad, Isa};
 
 /// Labels are class indices below `classes`; the target t of a class is 1 where it is the label, else -1.
 pub trait SvmKernels: Sized {
@@ -39,11 +39,7 @@ impl SvmKernels for f32 {
         let factor = -2.0 * f64::from(dvalue[0]) / labels.len() as f64;
         let mode = dx.mode;
         for (dx, (violation, target)) in dx.to.iter_mut().zip(violations(classes, logits, labels)) {
-            let gradient = (factor * target * violation) as f32;
-            match mode {
-                Mode::Set => *dx = gradient,
-                Mode::Add => *dx += gradient,
-            }
+            mode.put(dx, (factor * target * violation) as f32);
         }
     }
 }

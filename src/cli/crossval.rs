@@ -50,12 +50,12 @@ struct CrossValidation {
 }
 
 impl Args {
-    fn config(&self, index: usize) -> Result<Config> {
-        self.recipe.config(Some(Fold { of: self.folds as usize, index, by: self.by }))
+    fn fold(&self, index: usize) -> Fold {
+        Fold { of: self.folds as usize, index, by: self.by }
     }
 
     pub(super) fn check(&self) -> Result<()> {
-        self.config(0).map(drop)
+        self.recipe.config(Some(self.fold(0))).map(drop)
     }
 }
 
@@ -66,23 +66,23 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
         stop_after: None,
         checkpoint_every: Duration::from_secs(args.checkpoint_every.into()),
     };
-    let first = args.config(0)?;
-    let dataset = data::open(&first.data, first.limit, context)?;
+    let config = args.recipe.config(None)?;
+    let dataset = data::open(&config.data, config.limit, context)?;
     if args.by == Folding::Image && dataset.train.subjects.is_some() && !context.quiet {
         errln!(
             "moue: warning: cut by image, a person may be in both parts, and is recognised again; see --by subject"
         );
     }
     let out = args.out.clone().unwrap_or_else(|| {
-        let folder = default_folder(&first);
+        let folder = default_folder(&config);
         folder
             .with_file_name(format!("{}-crossval", folder.file_name().unwrap_or_default().to_string_lossy()))
     });
     let stop = stop_signal();
     let mut reports = Vec::new();
     for index in 0..args.folds as usize {
-        let config = args.config(index)?;
-        reports.push(train(config, &dataset, &out.join(format!("fold{index}")), &options, &stop)?);
+        let path = out.join(format!("fold{index}"));
+        reports.push(train(config.clone(), args.fold(index), &dataset, &path, &options, &stop)?);
     }
     let result = CrossValidation::new(args.by, &reports);
     context.print(&result, || result.print());
@@ -92,12 +92,14 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
 /// Trains on one fold, or goes on with it.
 fn train(
     mut config: Config,
+    fold: Fold,
     data: &Dataset,
     path: &Path,
     options: &Options,
     stop: &AtomicBool,
 ) -> Result<Report> {
-    let sets = Sets::new(data.clone(), &config)?;
+    let sets = Sets::fold(data, fold)?;
+    config.fold = Some(fold);
     config.model.classes = sets.classes.len();
     if !RunFolder::holds_run(path) {
         return Session::start(config, &sets, RunFolder::create(path)?, options)?.run(stop);

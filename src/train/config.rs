@@ -67,10 +67,15 @@ pub struct Refinements {
     pub average: f64,
 }
 
-/// A number from 0 to below 1.
+/// Whether `x` is from 0 to below 1: what each of the refinements is.
+fn is_fraction(x: f64) -> bool {
+    (0.0..1.0).contains(&x)
+}
+
+/// Parses an option's value.
 fn fraction(text: &str) -> Result<f64, String> {
     match text.parse() {
-        Ok(x) if (0.0..1.0).contains(&x) => Ok(x),
+        Ok(x) if is_fraction(x) => Ok(x),
         _ => Err("not a number from 0 to below 1".to_owned()),
     }
 }
@@ -81,7 +86,6 @@ impl Config {
         self.model.check()?;
         let fold = self.fold.unwrap_or(Fold { of: 2, index: 0, by: Folding::Image });
         let Refinements { weight_decay, smoothing, erase, average } = self.refinements;
-        let share = |x: f64| (0.0..1.0).contains(&x);
         let within = [
             ("epochs", (1..=MAX_EPOCHS).contains(&self.epochs), self.epochs.to_string()),
             ("batch", (1..=MAX_BATCH).contains(&self.batch), self.batch.to_string()),
@@ -89,10 +93,10 @@ impl Config {
             ("limit", self.limit != Some(0), "0".to_owned()),
             ("fold", fold.of >= 2 && fold.index < fold.of, format!("{} of {}", fold.index, fold.of)),
             ("classes", (1..=MAX_CLASSES).contains(&self.model.classes), self.model.classes.to_string()),
-            ("weight_decay", share(weight_decay), weight_decay.to_string()),
-            ("smoothing", share(smoothing), smoothing.to_string()),
-            ("erase", share(erase), erase.to_string()),
-            ("average", share(average), average.to_string()),
+            ("weight_decay", is_fraction(weight_decay), weight_decay.to_string()),
+            ("smoothing", is_fraction(smoothing), smoothing.to_string()),
+            ("erase", is_fraction(erase), erase.to_string()),
+            ("average", is_fraction(average), average.to_string()),
         ];
         match within.into_iter().find(|(_, fits, _)| !fits) {
             Some((name, _, value)) => Err(format!("a run cannot have {name} {value}")),

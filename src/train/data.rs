@@ -1,6 +1,6 @@
 //! The images of a run: which are trained on, which are watched, which are tested.
 
-use super::{Config, Folding};
+use super::{Config, Fold, Folding};
 use crate::error::Result;
 use moue_datasets::{Dataset, Faces, Split};
 
@@ -21,16 +21,24 @@ impl Sets {
     /// # Errors
     /// A fold that cannot be cut.
     pub fn new(data: Dataset, config: &Config) -> Result<Self> {
-        let Some(fold) = config.fold else {
-            let held = [(Split::Validation, data.validation), (Split::Test, data.test)];
-            let held = held.into_iter().filter_map(|(split, faces)| Some((split, faces?))).collect();
-            return Ok(Self { classes: data.classes, train: data.train, held });
-        };
+        if let Some(fold) = config.fold {
+            return Self::fold(&data, fold);
+        }
+        let held = [(Split::Validation, data.validation), (Split::Test, data.test)];
+        let held = held.into_iter().filter_map(|(split, faces)| Some((split, faces?))).collect();
+        Ok(Self { classes: data.classes, train: data.train, held })
+    }
+
+    /// The parts of the training split of `data` of which one is tested.
+    ///
+    /// # Errors
+    /// A fold that cannot be cut.
+    pub fn fold(data: &Dataset, fold: Fold) -> Result<Self> {
         let (train, test) = match fold.by {
             Folding::Image => data.fold(fold.of, fold.index)?,
             Folding::Subject => data.fold_by_subject(fold.of, fold.index)?,
         };
-        Ok(Self { classes: data.classes, train, held: vec![(Split::Test, test)] })
+        Ok(Self { classes: data.classes.clone(), train, held: vec![(Split::Test, test)] })
     }
 
     /// What decides which epoch's weights are the best: validation if there is one, else test.

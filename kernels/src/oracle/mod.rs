@@ -19,12 +19,9 @@ mod stem;
 mod svm;
 mod winograd;
 
-use crate::{Grad, Mode};
+use crate::Grad;
 
 /// Overwrites element `i` of a gradient or adds to it.
 fn put(to: &mut Grad<'_, f64>, i: usize, value: f64) {
-    match to.mode {
-        Mode::Set => to.to[i] = value,
-        Mode::Add => to.to[i] += value,
-    }
+    to.mode.put(&mut to.to[i], value);
 }
