@@ -95,7 +95,8 @@ impl LossKernels for f32 {
         let rows = probabilities.chunks_exact(classes).zip(dx.to.chunks_exact_mut(classes));
         for ((probabilities, dx), &label) in rows.zip(labels) {
             for (j, (dx, p)) in dx.iter_mut().zip(probabilities).enumerate() {
-                mode.put(dx, factor * (p - loss.target(j, label) as f32));
+                let gradient = factor * (p - loss.target(j, label) as f32);
+                mode.put(dx, gradient);
             }
         }
     }
