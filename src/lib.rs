@@ -36,7 +36,7 @@ pub use infer::{Classifier, Forward};
 pub use moue_datasets as datasets;
 pub use moue_datasets::Rng;
 pub use moue_kernels::{Isa, Shape};
-pub use optim::Adam;
+pub use optim::{Adam, Method, Optimizer, Sgd};
 pub use params::{Init, ParamSpec, Params};
 pub use plan::{OpTime, Plan};
 pub use tensor::Tensor;

@@ -57,6 +57,6 @@ pub use decode::{decode_face, read_face};
 pub use error::{Error, Result};
 pub use faces::{Face, Faces, Normalisation, PIXELS, SIDE};
 pub use listing::MAX_CLASSES;
-pub use loader::{Epoch, Loader};
+pub use loader::{Epoch, Loader, Sampling};
 pub use rng::Rng;
 pub use sheet::{augmentation_sheet, contact_sheet};

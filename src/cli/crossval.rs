@@ -4,7 +4,7 @@ use super::recipe::{RecipeArgs, default_folder, stop_signal};
 use super::{Context, data};
 use crate::error::{Error, Result};
 use crate::output::{errln, outln};
-use crate::train::{Config, Fold, Folding, Options, Report, Resume, RunFolder, Session, Sets};
+use crate::train::{Config, Fold, Folding, Options, Report, Resume, RunFolder, Schedule, Session, Sets};
 use moue_datasets::Dataset;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -55,7 +55,12 @@ impl Args {
     }
 
     pub(super) fn check(&self) -> Result<()> {
-        self.recipe.config(Some(self.fold(0))).map(drop)
+        let config = self.recipe.config(Some(self.fold(0)))?;
+        if config.schedule == Schedule::Plateau {
+            let reason = "--schedule plateau: the fold that is tested would steer its own training";
+            return Err(Error::Usage(reason.to_owned()));
+        }
+        Ok(())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::nn::Model;
+use crate::optim::Method;
 use moue_datasets::{Augment, MAX_CLASSES};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -30,7 +31,10 @@ pub struct Config {
     pub epochs: u64,
     /// Images a step.
     pub batch: usize,
-    /// Adam's learning rate at the start.
+    /// Optimiser.
+    #[serde(default)]
+    pub optimizer: Method,
+    /// Its learning rate at the start.
     pub lr: f64,
     /// How the learning rate changes.
     #[serde(default)]
@@ -65,6 +69,11 @@ pub struct Refinements {
     // Polyak and Juditsky 1992, with exponential weights.
     #[arg(long, value_name = "DECAY", default_value_t = 0.0, allow_negative_numbers = true, value_parser = fraction)]
     pub average: f64,
+    /// Class-balanced sampling: an epoch has as many images of each class, rare ones repeated and a random part of the
+    /// frequent ones left out.
+    #[arg(long)]
+    #[serde(default)]
+    pub balance: bool,
 }
 
 /// Whether `x` is from 0 to below 1: what each of the refinements is.
@@ -85,7 +94,7 @@ impl Config {
     pub(crate) fn check(&self) -> Result<(), String> {
         self.model.check()?;
         let fold = self.fold.unwrap_or(Fold { of: 2, index: 0, by: Folding::Image });
-        let Refinements { weight_decay, smoothing, erase, average } = self.refinements;
+        let Refinements { weight_decay, smoothing, erase, average, balance: _ } = self.refinements;
         let within = [
             ("epochs", (1..=MAX_EPOCHS).contains(&self.epochs), self.epochs.to_string()),
             ("batch", (1..=MAX_BATCH).contains(&self.batch), self.batch.to_string()),
@@ -145,16 +154,36 @@ pub enum Schedule {
     Constant,
     /// Down to 0 along half a cosine (Loshchilov and Hutter 2017, eq. 5, without restarts).
     Cosine,
+    /// Three such cosines, each twice as long as the one before (the same paper's warm restarts).
+    Restarts,
+    /// Halved whenever five epochs have brought no better accuracy on the split that is watched.
+    Plateau,
 }
 
+/// Epochs without a better one that [`Schedule::Plateau`] waits for.
+pub(super) const PATIENCE: u64 = 5;
+
 impl Schedule {
-    /// What the learning rate is multiplied with when `done` of the run's steps, 0 to 1, are made.
-    pub fn factor(self, done: f64) -> f64 {
+    /// What the learning rate is multiplied with when `done` of the run's steps, 0 to 1, are made, and it was cut
+    /// `cuts` times.
+    pub fn factor(self, done: f64, cuts: u32) -> f64 {
         match self {
             Self::Constant => 1.0,
-            Self::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * done.clamp(0.0, 1.0)).cos()),
+            Self::Cosine => cosine(done),
+            // Of seven parts the first, two and four.
+            Self::Restarts => match 7.0 * done {
+                part if part < 1.0 => cosine(part),
+                part if part < 3.0 => cosine((part - 1.0) / 2.0),
+                part => cosine((part - 3.0) / 4.0),
+            },
+            Self::Plateau => 0.5f64.powi(cuts.min(1000) as i32),
         }
     }
+}
+
+/// Half a cosine from 1 at 0 to 0 at 1.
+fn cosine(done: f64) -> f64 {
+    0.5 * (1.0 + (std::f64::consts::PI * done.clamp(0.0, 1.0)).cos())
 }
 
 /// How training images are varied.
@@ -220,10 +249,27 @@ mod tests {
 
     #[test]
     fn cosine_goes_from_one_through_a_half_to_nothing() {
-        let at = |done| Schedule::Cosine.factor(done);
+        let at = |done| Schedule::Cosine.factor(done, 0);
         assert_eq!(at(0.0), 1.0);
         assert!((at(0.5) - 0.5).abs() < 1e-15 && at(1.0).abs() < 1e-15 && at(1.5).abs() < 1e-15);
         assert!((at(1.0 / 3.0) - 0.75).abs() < 1e-15);
-        assert_eq!(Schedule::Constant.factor(0.7), 1.0);
+        assert_eq!(Schedule::Constant.factor(0.7, 0), 1.0);
+    }
+
+    #[test]
+    fn restarts_begin_anew_after_one_and_three_of_seven_parts() {
+        let at = |part: f64| Schedule::Restarts.factor(part / 7.0, 0);
+        for start in [0.0, 1.0, 3.0] {
+            assert!(at(start + 1e-9) > 0.999_999 && (start == 0.0 || at(start - 1e-9) < 1e-6));
+        }
+        for middle in [0.5, 2.0, 5.0] {
+            assert!((at(middle) - 0.5).abs() < 1e-12);
+        }
+        assert!(at(7.0) < 1e-12);
+    }
+
+    #[test]
+    fn a_plateau_halves() {
+        assert_eq!([0, 1, 3].map(|cuts| Schedule::Plateau.factor(0.5, cuts)), [1.0, 0.5, 0.125]);
     }
 }

@@ -1,7 +1,8 @@
 //! A run: epochs of steps, evaluation, files, interruption and resuming.
 
+use super::config::PATIENCE;
 use super::console::Console;
-use super::{Best, Config, EpochRow, Recipe, RunFolder, Sets, Trainer};
+use super::{Best, Config, EpochRow, Recipe, RunFolder, Schedule, Sets, Trainer};
 use crate::archive::not_finite;
 use crate::checkpoint::{self, Checkpoint, State};
 use crate::error::{Error, Result};
@@ -125,7 +126,7 @@ impl Resume {
         }
         let weights = checkpoint.weights.clone();
         let mut session = Session::new(state, weights, sets, folder, options)?;
-        checkpoint.restore(session.trainer.adam_mut());
+        checkpoint.restore(session.trainer.optimizer_mut());
         session.trainer.set_average(checkpoint.average().cloned());
         session.say(&format!("resumed at step {}", session.state.progress.step))?;
         Ok(session)
@@ -160,6 +161,10 @@ impl<'a> Session<'a> {
             let reason = format!("a model of {ours} classes, but {} has {theirs}", config.data);
             return Err(Error::format(folder.path(), reason));
         }
+        if config.schedule == Schedule::Plateau && sets.watched().is_none() {
+            let reason = format!("--schedule plateau watches a held-out split, and {} has none", config.data);
+            return Err(Error::Usage(reason));
+        }
         let normalisation = Normalisation::of(&sets.train);
         let mut weights =
             Weights::new(config.model, sets.classes.clone(), normalisation, config.seed, options.isa)?;
@@ -187,6 +192,7 @@ impl<'a> Session<'a> {
         let (config, progress) = (&state.config, &state.progress);
         let recipe = Recipe {
             batch: config.batch,
+            optimizer: config.optimizer,
             lr: config.lr,
             schedule: config.schedule,
             epochs: config.epochs,
@@ -195,7 +201,8 @@ impl<'a> Session<'a> {
             refinements: config.refinements,
         };
         let position = (progress.epoch, progress.batch);
-        let trainer = Trainer::new(weights, &sets.train, &recipe, position, options.isa)?;
+        let mut trainer = Trainer::new(weights, &sets.train, &recipe, position, options.isa)?;
+        trainer.set_cuts(progress.cuts);
         if progress.batch >= trainer.steps_per_epoch() {
             let (done, steps) = (progress.batch, trainer.steps_per_epoch());
             return Err(Error::format(folder.path(), format!("{done} steps into an epoch of {steps}")));
@@ -293,6 +300,10 @@ impl<'a> Session<'a> {
         result.save(&self.folder.last())?;
         let row = self.row(accuracy);
         self.folder.save_metrics(&row)?;
+        if self.state.config.schedule == Schedule::Plateau {
+            self.state.progress.cut_on_plateau(PATIENCE);
+            self.trainer.set_cuts(self.state.progress.cuts);
+        }
         self.save_checkpoint()?;
         self.say(&row.line(self.state.config.epochs))
     }
@@ -333,7 +344,7 @@ impl<'a> Session<'a> {
     fn save_checkpoint(&mut self) -> Result<()> {
         self.tick();
         let trainer = &self.trainer;
-        self.state.save(self.folder.path(), trainer.weights(), trainer.adam(), trainer.average())?;
+        self.state.save(self.folder.path(), trainer.weights(), trainer.optimizer(), trainer.average())?;
         self.saved = Instant::now();
         Ok(())
     }
