@@ -311,7 +311,10 @@ mod tests {
             assert_eq!(epoch, loader.epoch(number));
             let count = |face: u32| epoch.order().iter().filter(|&&f| f == face).count();
             let counts: Vec<usize> = (0..14).map(count).collect();
-            assert_eq!([&counts[..10], &counts[10..13], &counts[13..]].map(|c| c.iter().sum()), [5, 5, 4]);
+            assert_eq!(
+                [&counts[..10], &counts[10..13], &counts[13..]].map(|c| c.iter().sum::<usize>()),
+                [5, 5, 4]
+            );
             assert!(
                 counts[..10].iter().all(|&n| n <= 1) && counts[10..13].iter().all(|n| (1..=2).contains(n))
             );
