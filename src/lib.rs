@@ -8,6 +8,7 @@
 
 mod archive;
 mod arena;
+mod chart;
 mod checkpoint;
 pub mod cli;
 mod error;
@@ -25,6 +26,7 @@ mod params;
 mod plan;
 mod planner;
 pub mod profile;
+pub mod report;
 mod tensor;
 pub mod train;
 mod views;

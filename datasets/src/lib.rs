@@ -34,6 +34,7 @@ mod augment;
 mod cache;
 mod ckplus;
 pub mod classes;
+mod copies;
 mod dataset;
 pub mod decode;
 mod error;

@@ -1,6 +1,7 @@
 //! The command line: one file a command, each with its options and its `run`.
 
 mod augment;
+mod calibrate;
 mod crossval;
 mod data;
 mod eval;
@@ -9,6 +10,8 @@ mod model;
 mod predict;
 mod profile;
 mod recipe;
+mod report;
+mod reproduce;
 mod train;
 
 use crate::error::{Error, Result};
@@ -54,6 +57,9 @@ impl Cli {
             Command::Gradcheck(args) => args.check(),
             Command::Profile(args) => args.check(),
             Command::Augment(args) => args.check(),
+            Command::Report(args) => args.check(),
+            Command::Reproduce(args) => args.check(),
+            Command::Calibrate(_) => Ok(()),
             Command::Train(_) | Command::Eval(_) | Command::Predict(_) => Ok(()),
         }
     }
@@ -68,6 +74,9 @@ enum Command {
     Gradcheck(gradcheck::Args),
     Profile(profile::Args),
     Augment(augment::Args),
+    Report(report::Args),
+    Reproduce(reproduce::Args),
+    Calibrate(calibrate::Args),
 }
 
 /// What every command is given.
@@ -158,6 +167,9 @@ fn run(cli: Cli) -> Result<()> {
         Command::Gradcheck(args) => gradcheck::run(args, &context),
         Command::Profile(args) => profile::run(args, &context),
         Command::Augment(args) => augment::run(args, &context),
+        Command::Report(args) => report::run(args, &context),
+        Command::Reproduce(args) => reproduce::run(args, &context),
+        Command::Calibrate(args) => calibrate::run(args, &context),
     })
 }
 

@@ -75,6 +75,11 @@ pub(super) const RECIPE: [&str; 20] = [
 ];
 
 impl RecipeArgs {
+    /// Whether training images are taken as they are.
+    pub(super) fn unvaried(&self) -> bool {
+        self.augment == Augmentation::None
+    }
+
     /// The run that the options ask for; the number of classes is not known yet.
     pub(super) fn config(&self, fold: Option<Fold>) -> Result<Config> {
         if let Some(Fold { of, index, .. }) = fold.filter(|fold| fold.index >= fold.of) {

@@ -13,6 +13,9 @@ pub(crate) const MAX_EPOCHS: u64 = 1_000_000;
 /// Most images a step.
 pub(crate) const MAX_BATCH: usize = 4096;
 
+/// Most fixed copies of each image: at 100, FER2013 takes 6.7 GB.
+pub(crate) const MAX_COPIES: usize = 100;
+
 /// Most steps of a run: the most epochs on as many images as can be numbered.
 pub(crate) const MAX_STEPS: u64 = MAX_EPOCHS << u32::BITS;
 
@@ -93,7 +96,7 @@ impl Config {
     /// What a file cannot ask for, as the command line refuses it too.
     pub(crate) fn check(&self) -> Result<(), String> {
         self.model.check()?;
-        let fold = self.fold.unwrap_or(Fold { of: 2, index: 0, by: Folding::Image });
+        let fold = self.fold.unwrap_or(Fold::new(2, 0, Folding::Image));
         let Refinements { weight_decay, smoothing, erase, average, balance: _ } = self.refinements;
         let within = [
             ("epochs", (1..=MAX_EPOCHS).contains(&self.epochs), self.epochs.to_string()),
@@ -101,6 +104,7 @@ impl Config {
             ("lr", self.lr.is_finite() && self.lr > 0.0, self.lr.to_string()),
             ("limit", self.limit != Some(0), "0".to_owned()),
             ("fold", fold.of >= 2 && fold.index < fold.of, format!("{} of {}", fold.index, fold.of)),
+            ("copies", fold.copies <= MAX_COPIES, fold.copies.to_string()),
             ("classes", (1..=MAX_CLASSES).contains(&self.model.classes), self.model.classes.to_string()),
             ("weight_decay", is_fraction(weight_decay), weight_decay.to_string()),
             ("smoothing", is_fraction(smoothing), smoothing.to_string()),
@@ -110,6 +114,14 @@ impl Config {
         match within.into_iter().find(|(_, fits, _)| !fits) {
             Some((name, _, value)) => Err(format!("a run cannot have {name} {value}")),
             None => Ok(()),
+        }
+    }
+
+    /// How training images are varied while they are trained on: not at all if there are fixed copies.
+    pub fn variation(&self) -> Augment {
+        match self.fold {
+            Some(Fold { copies: 1.., .. }) => Augment::none(),
+            _ => self.augment.ranges(),
         }
     }
 
@@ -132,6 +144,24 @@ pub struct Fold {
     /// What is dealt to the folds.
     #[serde(default)]
     pub by: Folding,
+    /// Fixed augmented copies of each image, in place of new versions in every epoch.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub copies: usize,
+    /// Cut with the copies already made, as the paper does it: copies of tested images are then trained on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leaky: bool,
+}
+
+/// For fields that are only written where they say something.
+fn is_zero(n: &usize) -> bool {
+    *n == 0
+}
+
+impl Fold {
+    /// Fold `index` of `of`, of images or persons as they are.
+    pub fn new(of: usize, index: usize, by: Folding) -> Self {
+        Self { of, index, by, copies: 0, leaky: false }
+    }
 }
 
 /// What is dealt to folds.

@@ -151,6 +151,11 @@ pub struct EpochRow {
 }
 
 impl EpochRow {
+    /// Accuracy on the watched split, if there is one.
+    pub fn held_accuracy(&self) -> Option<f64> {
+        self.validation_accuracy.or(self.test_accuracy)
+    }
+
     /// As a line for people.
     pub fn line(&self, epochs: u64) -> String {
         let held = match (self.validation_accuracy, self.test_accuracy) {

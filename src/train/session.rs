@@ -26,6 +26,8 @@ pub struct Options {
     pub quiet: bool,
     /// Stops after this many steps as if interrupted.
     pub stop_after: Option<u64>,
+    /// Stops at this moment as if interrupted.
+    pub stop_at: Option<Instant>,
     /// Between two checkpoints within an epoch: the most work that a killed process loses.
     pub checkpoint_every: Duration,
 }
@@ -143,6 +145,7 @@ pub struct Session<'a> {
     forward: Forward,
     console: Console,
     stop_after: Option<u64>,
+    stop_at: Option<Instant>,
     checkpoint_every: Duration,
     /// When the last checkpoint was written.
     saved: Instant,
@@ -197,7 +200,7 @@ impl<'a> Session<'a> {
             schedule: config.schedule,
             epochs: config.epochs,
             seed: config.seed,
-            augment: config.augment.ranges(),
+            augment: config.variation(),
             refinements: config.refinements,
         };
         let position = (progress.epoch, progress.batch);
@@ -216,10 +219,34 @@ impl<'a> Session<'a> {
             folder,
             trainer,
             stop_after: options.stop_after,
+            stop_at: options.stop_at,
             checkpoint_every: options.checkpoint_every,
             saved: Instant::now(),
             clock: Instant::now(),
         })
+    }
+
+    /// Starts the run of `config` in the folder at `path`, or goes on with what is there of it; `config` may ask for
+    /// more epochs than it was started with. Then as [`Session::run`].
+    ///
+    /// # Errors
+    /// As [`Session::start`], [`Resume::open`], [`Session::run`]; and a run of other options in the folder.
+    pub fn run_in(
+        path: &Path,
+        config: Config,
+        sets: &'a Sets,
+        options: &Options,
+        stop: &AtomicBool,
+    ) -> Result<Report> {
+        if !RunFolder::holds_run(path) {
+            return Self::start(config, sets, RunFolder::create(path)?, options)?.run(stop);
+        }
+        let resume = Resume::open(path, Some(config.epochs))?;
+        if *resume.config() != config {
+            let reason = "was started with other options; repeat those, or choose another --out";
+            return Err(Error::format(path, reason));
+        }
+        resume.session(sets, options)?.run(stop)
     }
 
     /// Trains to the last epoch.
@@ -245,7 +272,8 @@ impl<'a> Session<'a> {
         while self.state.progress.epoch < self.state.config.epochs {
             self.step()?;
             let progress = &self.state.progress;
-            let enough = self.stop_after.is_some_and(|n| progress.step - first >= n);
+            let enough = self.stop_after.is_some_and(|n| progress.step - first >= n)
+                || self.stop_at.is_some_and(|moment| Instant::now() >= moment);
             let finished = progress.epoch >= self.state.config.epochs;
             if (enough || stop.load(Ordering::Relaxed)) && !finished {
                 return self.pause();

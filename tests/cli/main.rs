@@ -3,6 +3,7 @@
 mod harness;
 mod messages;
 mod profile;
+mod report;
 mod runs;
 
 use harness::*;
