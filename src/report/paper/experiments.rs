@@ -1,6 +1,7 @@
 //! The experiments that the paper's tables and figures need.
 
 use crate::nn::{Architecture, CbamPosition, Loss, Model};
+use crate::optim::Method;
 use crate::train::{Augmentation, Config, Fold, Folding, Record, Refinements, RunFolder, Schedule};
 use moue_datasets::Dataset;
 use serde::Serialize;
@@ -198,6 +199,7 @@ impl Experiment {
             model: Model { classes: data.dataset.classes.len(), ..self.model },
             epochs,
             batch: 32,
+            optimizer: Method::Adam,
             lr: 1e-3,
             schedule: Schedule::Constant,
             seed: self.seed,
