@@ -141,6 +141,9 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
     {
         return trained;
     }
+    if !context.quiet {
+        errln!("measuring what there is, for the report");
+    }
     let (page, outcomes) = write_report(&args, &inputs, context)?;
     if trained.is_err() {
         let page = shown(&page);

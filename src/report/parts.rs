@@ -17,9 +17,9 @@ const DRAWS: usize = 8;
 /// Faces in a row of the sheet of mistakes.
 const COLUMNS: usize = 6;
 
-/// 0 to 1 as percent.
+/// 0 to 1 as percent, on one line.
 pub(super) fn percent(x: f64) -> String {
-    if x.is_finite() { format!("{:.2} %", 100.0 * x) } else { "-".to_owned() }
+    if x.is_finite() { format!("{:.2}\u{a0}%", 100.0 * x) } else { "-".to_owned() }
 }
 
 /// A value of each epoch, for those that have one.

@@ -107,7 +107,7 @@ impl Evaluated {
     pub fn provenance(&self) -> String {
         let Facts { epochs, seed, .. } = self.facts;
         let (split, images) = (self.split, self.scored.images());
-        format!("{epochs} epochs, seed {seed}, {images} images of {split}, {}", shown(&self.weights))
+        format!("after epoch {epochs}, seed {seed}, {images} images of {split}, {}", shown(&self.weights))
     }
 }
 
@@ -243,8 +243,8 @@ fn calibration(document: &mut Document, evaluated: &Evaluated) {
     let same = if split == evaluated.split { ", the same as are measured, hence optimistic" } else { "" };
     document.text(format!(
         "A temperature divides the scores before the softmax; it changes probabilities, but no answer. The one with \
-         the lowest negative log-likelihood was sought on {images} images of {split}{same}: {:.3}. `moue calibrate` \
-         stores one with the weights.",
+         the lowest negative log-likelihood was sought on {images} images of {split}{same}: {:.3}. The \
+         command moue calibrate stores one with the weights.",
         evaluated.fitted
     ));
     let title = |name: &str, ece: f64| format!("{name}: ECE {:.2} %", 100.0 * ece);

@@ -29,12 +29,11 @@ MEASURE = """(() => {
     const shown = e => { const r = e.getBoundingClientRect(); return r.width > 0 && r.height > 0; };
     const outside = [];
     for (const svg of document.querySelectorAll('svg')) {
-        const frame = svg.viewBox.baseVal.width ? svg.viewBox.baseVal
-            : {x: 0, y: 0, width: svg.width.baseVal.value, height: svg.height.baseVal.value};
+        const frame = svg.getBoundingClientRect();
         for (const text of svg.querySelectorAll('text')) {
-            const box = text.getBBox();
-            if (box.x < frame.x - 1 || box.y < frame.y - 1 || box.x + box.width > frame.x + frame.width + 1
-                || box.y + box.height > frame.y + frame.height + 1) outside.push(text.textContent);
+            const box = text.getBoundingClientRect();
+            if (box.left < frame.left - 1 || box.top < frame.top - 1 || box.right > frame.right + 1
+                || box.bottom > frame.bottom + 1) outside.push(text.textContent.trim());
         }
     }
     const charts = [...document.querySelectorAll('.chart')];

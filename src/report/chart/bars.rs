@@ -6,9 +6,9 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 /// Pixels.
-const WIDTH: i32 = 640;
+const WIDTH: i32 = 620;
 /// Where bars start and where 100 % is, pixels.
-const AXIS: (i32, i32) = (130, 560);
+const AXIS: (i32, i32) = (104, 534);
 /// Pixels from bar to bar, and of a bar.
 const ROW: (i32, i32) = (30, 18);
 

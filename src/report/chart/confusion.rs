@@ -13,7 +13,7 @@ const SMALL: i32 = 640;
 /// Width and height of a cell with numbers, pixels.
 const CELL: (i32, i32) = (74, 52);
 /// Pixels left of and above the cells.
-const MARGIN: (i32, i32) = (130, 64);
+const MARGIN: (i32, i32) = (104, 64);
 /// Share from which a cell is dark enough for white numbers.
 const DARK: f64 = 0.55;
 

@@ -5,7 +5,7 @@ use crate::chart::{FONT, GRID, LABEL, svg};
 use plotters::prelude::*;
 
 /// Pixels.
-const SIZE: (u32, u32) = (760, 400);
+const SIZE: (u32, u32) = (660, 380);
 
 /// Up to this many points are marked one by one: a run of one epoch is nothing else.
 const MARKED: usize = 30;

@@ -21,6 +21,7 @@ fn panel(area: &Canvas<'_>, title: &str, calibration: &Calibration) -> Drawn {
     let mut chart = ChartBuilder::on(area)
         .caption(title, (FONT, LABEL + 2))
         .margin(10)
+        .margin_right(26)
         .x_label_area_size(42)
         .y_label_area_size(58)
         .build_cartesian_2d(0.0..1.0, 0.0..1.0)?;

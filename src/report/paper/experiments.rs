@@ -245,17 +245,19 @@ impl Experiment {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use moue_datasets::OpenOptions;
     use std::collections::BTreeSet;
+
+    fn few_faces() -> Dataset {
+        let options = OpenOptions { synthetic_per_class: 5, ..OpenOptions::default() };
+        Dataset::open("synthetic", &options).unwrap()
+    }
 
     #[test]
     fn experiments_can_be_told_apart_and_run() {
         let names: BTreeSet<&str> = EXPERIMENTS.iter().map(|e| e.name).collect();
         assert_eq!(names.len(), EXPERIMENTS.len());
-        let data = Data {
-            spec: "synthetic".into(),
-            limit: Some(70),
-            dataset: Dataset::open("synthetic", &moue_datasets::OpenOptions::default()).unwrap(),
-        };
+        let data = Data { spec: "synthetic".into(), limit: Some(70), dataset: few_faces() };
         for experiment in EXPERIMENTS {
             for fold in experiment.folds() {
                 let config = experiment.config(&data, fold, 1);
@@ -272,8 +274,7 @@ mod tests {
         let nothing = progress("ckplus-dnn-cbam", &Inputs::default());
         assert_eq!((nothing.state(), nothing.of), ("missing data", 1500));
         assert_eq!(nothing.missing.as_deref(), Some("no CK+ was given"));
-        let dataset = Dataset::open("synthetic", &moue_datasets::OpenOptions::default()).unwrap();
-        let data = Data { spec: "synthetic".into(), limit: None, dataset };
+        let data = Data { spec: "synthetic".into(), limit: None, dataset: few_faces() };
         let inputs = Inputs { fer2013: None, ckplus: Some(data) };
         assert_eq!(progress("ckplus-dnn-cbam", &inputs).state(), "not run");
         assert!(progress("ckplus-by-person", &inputs).missing.unwrap().contains("who is on an image"));

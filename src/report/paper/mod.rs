@@ -102,7 +102,7 @@ impl Outcome {
         let folder = folder.unwrap_or(Path::new("")).display();
         let file = file.unwrap_or_default().to_string_lossy();
         Some(format!(
-            "{epochs} epochs, seed {seed}, {images} images of {folds} of {of} folds, {folder}/fold*/{file}"
+            "after epoch {epochs}, seed {seed}, {images} images of {folds} of {of} folds, {folder}/fold*/{file}"
         ))
     }
 

@@ -15,7 +15,7 @@ pub(super) fn platform(isa: Isa) -> Table {
     let mut table = Table::new("Platform", &["", "paper", "this machine"]);
     for (name, value) in [
         ("processor", cpu),
-        ("cores of it", Some(cores)),
+        ("cores that it may use", Some(cores)),
         ("threads of this command", Some(rayon::current_num_threads().to_string())),
         ("instruction set of the kernels", Some(format!("{} on {architecture}", isa.name()))),
         ("memory", memory),
