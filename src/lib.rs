@@ -11,6 +11,7 @@ mod arena;
 mod checkpoint;
 pub mod cli;
 mod error;
+pub mod faces;
 mod files;
 #[doc(hidden)]
 pub mod fuzzing;
