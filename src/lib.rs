@@ -11,6 +11,7 @@ mod arena;
 mod checkpoint;
 pub mod cli;
 mod error;
+pub mod explain;
 pub mod faces;
 mod files;
 #[doc(hidden)]

@@ -54,7 +54,8 @@ impl Cli {
             Command::Gradcheck(args) => args.check(),
             Command::Profile(args) => args.check(),
             Command::Augment(args) => args.check(),
-            Command::Train(_) | Command::Eval(_) | Command::Predict(_) => Ok(()),
+            Command::Predict(args) => args.check(self.global.json),
+            Command::Train(_) | Command::Eval(_) => Ok(()),
         }
     }
 }

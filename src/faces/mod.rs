@@ -2,24 +2,27 @@
 //! set does.
 //!
 //! ```no_run
-//! use moue::faces::{Detector, Framing};
+//! use moue::faces::Finder;
 //! use moue::{Classifier, Isa, datasets::decode::read_grey};
 //! use std::path::Path;
 //!
 //! let photo = read_grey(Path::new("party.jpg"))?;
 //! let mut classifier = Classifier::load(Path::new("runs/fer/best.safetensors"), Isa::fastest())?;
-//! for found in Detector::default().find(&photo) {
-//!     let face = Framing::default().cut(&photo, found.place);
-//!     println!("{:?}: {:?}", found.place, classifier.probabilities(&[&face])?);
+//! for cut in Finder::default().faces(&photo) {
+//!     println!("{:?}: {:?}", cut.place, classifier.probabilities(&[&*cut.face])?);
 //! }
 //! # Ok::<(), moue::Error>(())
 //! ```
 
 mod detect;
+mod finder;
 mod framing;
+mod track;
 
 pub use detect::{Detector, Found};
+pub use finder::{Cut, Finder, Mode};
 pub use framing::{Framing, resample};
+pub use track::Tracker;
 
 /// A square in an image, in its pixels; it may reach over the edges.
 #[derive(Clone, Copy, Debug, PartialEq)]
