@@ -36,12 +36,10 @@ const CHUNK: usize = 32;
 /// without a face is no error. Files that cannot be read are reported and left out; the exit status is 1 only if
 /// nothing could be read.
 ///
-/// Examples:
-///   moue predict --weights W photos/ 'more/*.jpg'
-///   moue predict --weights W --csv --annotate seen photos/ > faces.csv
-///   ffmpeg -i film.mp4 -f mjpeg - | moue predict --weights W --frames mjpeg --json
+/// `moue predict --weights W --annotate seen photos/ 'more/*.jpg'` looks through a folder and a pattern and leaves
+/// copies with boxes in `seen`; `ffmpeg -i film.mp4 -f mjpeg - | moue predict --weights W --frames mjpeg` follows the
+/// faces of a film.
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
 pub(super) struct Args {
     /// Pictures, folders to search for them, quoted patterns such as 'photos/*.jpg', or - for a picture on stdin.
     #[arg(required_unless_present_any = ["files_from", "watch", "frames"], value_name = "PATH")]

@@ -2,16 +2,19 @@
 
 use super::inputs::Item;
 use crate::error::Result;
-use crate::faces::{Cut, Finder, Tracker};
+use crate::faces::{Cut, Finder, Mode, Tracker};
 use crate::infer::{Classifier, argmax};
-use moue_datasets::PIXELS;
 use moue_datasets::message::shown;
+use moue_datasets::{PIXELS, SIDE};
 use rayon::prelude::*;
 use serde::ser::{Serialize, Serializer};
 use std::path::{Path, PathBuf};
 
 /// What is noted of a picture without a face.
 const NO_FACE: &str = "no face found";
+
+/// What is noted of a picture that is taken for a face because it is small and square.
+const TAKEN: &str = "no face found, so the whole picture was taken for one";
 
 /// Finds and classifies faces.
 pub(super) struct Recogniser {
@@ -96,13 +99,13 @@ impl Recogniser {
         let classes = self.classifier.classes();
         let predictions = items.iter().zip(looked).map(|(item, looked)| {
             let (path, frame) = (item.path.clone(), item.frame);
-            let cuts = match looked {
-                Ok(cuts) => cuts,
+            let Looked { cuts, note } = match looked {
+                Ok(looked) => looked,
                 Err(error) => {
                     return Prediction { path, frame, faces: Vec::new(), error: Some(error), note: None };
                 }
             };
-            let faces: Vec<Face> = cuts
+            let faces = cuts
                 .into_iter()
                 .zip(&mut probabilities)
                 .map(|((place, cut), p)| {
@@ -110,11 +113,31 @@ impl Recogniser {
                     Face { place, track: None, label, probabilities: Probabilities::new(classes, p), cut }
                 })
                 .collect();
-            let note = faces.is_empty().then_some(NO_FACE);
             Prediction { path, frame, faces, error: None, note }
         });
         Ok(predictions.collect())
     }
+}
+
+/// The faces of a picture, before they are classified.
+struct Looked {
+    /// Each with its box.
+    cuts: Vec<([u32; 4], Cut)>,
+    note: Option<&'static str>,
+}
+
+fn look(finder: &Finder, item: &Item) -> std::result::Result<Looked, String> {
+    let picture = item.picture()?.into_luma8();
+    let (width, height) = picture.dimensions();
+    let cuts = finder.faces(&picture);
+    let note = match &cuts[..] {
+        [] => Some(NO_FACE),
+        // Nobody was looked for in pictures of the network's own size.
+        [Cut { score: None, .. }] if finder.mode == Mode::Auto && width > SIDE as u32 => Some(TAKEN),
+        _ => None,
+    };
+    let boxed = |cut: Cut| (cut.place.within(width, height), cut);
+    Ok(Looked { cuts: cuts.into_iter().map(boxed).collect(), note })
 }
 
 impl Prediction {

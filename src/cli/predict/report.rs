@@ -62,9 +62,10 @@ impl Report {
     }
 
     fn tell_csv(&self, prediction: &Prediction) {
+        let note = prediction.error.as_deref().or(prediction.note).unwrap_or_default();
         let path = prediction.path.to_string_lossy();
         let frame = prediction.frame.map_or_else(String::new, |frame| frame.to_string());
-        let row = |cells: &[String], note: &str| {
+        let row = |cells: &[String]| {
             let start = [&*path, &frame].into_iter();
             write_row(start.chain(cells.iter().map(String::as_str)).chain([note]));
         };
@@ -73,11 +74,10 @@ impl Report {
             let place = face.place.iter().map(u32::to_string);
             let cells = [i.to_string(), track].into_iter().chain(place).chain([face.label.clone()]);
             let cells = cells.chain(face.probabilities.0.iter().map(|(_, p)| p.to_string()));
-            row(&cells.collect::<Vec<_>>(), "");
+            row(&cells.collect::<Vec<_>>());
         }
         if prediction.faces.is_empty() {
-            let note = prediction.error.as_deref().or(prediction.note).unwrap_or_default();
-            row(&vec![String::new(); 7 + self.classes.len()], note);
+            row(&vec![String::new(); 7 + self.classes.len()]);
         }
     }
 }
