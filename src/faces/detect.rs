@@ -22,24 +22,28 @@ pub struct Found {
     pub score: f32,
 }
 
+/// Largest side of a copy: sums over more white pixels would not fit the cascade's 32-bit integers.
+const LARGEST: u32 = 2048;
+
+/// Width of the frame around small copies, in parts of their shorter side.
+const FRAME: f32 = 0.25;
+
 /// What is looked for, and how closely.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Detector {
-    /// The longer side of the copy that larger images are reduced to: faces smaller than 40 of its pixels are not
-    /// found. Time grows with its square.
+    /// The longer side of the copy that larger images are reduced to, at most 2048: faces smaller than 40 of its pixels
+    /// are not found. Time grows with its square.
     pub longest: u32,
-    /// The shorter side that smaller images are enlarged to: a face in them may have fewer than 40 pixels.
+    /// The shorter side of a second copy, in a frame of its edge pixels: an image of no more than this many pixels, and
+    /// any in which nothing was found, may be filled by one face.
     pub shortest: u32,
-    /// Width of the frame that is put around each copy, in parts of its shorter side, so that a face that fills the
-    /// image is found.
-    pub frame: f32,
     /// The smallest score that is believed.
     pub threshold: f64,
 }
 
 impl Default for Detector {
     fn default() -> Self {
-        Self { longest: 1024, shortest: 160, frame: 0.25, threshold: 3.85 }
+        Self { longest: 1024, shortest: 160, threshold: 3.85 }
     }
 }
 
@@ -60,18 +64,37 @@ fn cascade() -> Box<dyn rustface::Detector> {
 impl Detector {
     /// Finds the faces of an image, the surest first. The same image gives the same faces.
     pub fn find(&self, image: &GrayImage) -> Vec<Found> {
-        let Some(copy) = Copy::of(image, self) else { return Vec::new() };
-        let (width, height) = copy.image.dimensions();
-        let mut found: Vec<Found> = CASCADE.with_borrow_mut(|cascade| {
-            cascade.set_score_thresh(self.threshold.max(f64::MIN_POSITIVE));
-            let faces = cascade.detect(&ImageData::new(copy.image.as_raw(), width, height));
-            faces.iter().map(|face| copy.found(face)).collect()
-        });
-        // What lies in the frame is no face.
         let (width, height) = image.dimensions();
+        let (short, long) = (width.min(height), width.max(height));
+        if short == 0 {
+            return Vec::new();
+        }
+        let largest = self.longest.min(LARGEST) as f32 / long as f32;
+        let mut found = Vec::new();
+        if short > self.shortest {
+            found = self.look(&Copy::new(image, largest.min(1.0), 0.0));
+        }
+        if found.is_empty() {
+            let scale = self.shortest as f32 / short as f32;
+            found = self.look(&Copy::new(image, scale.min(largest), FRAME));
+        }
+        // What lies in the frame is no face.
         found.retain(|found| found.place.centre_is_within(width, height));
         found.sort_by(|a, b| b.score.total_cmp(&a.score));
         found
+    }
+
+    /// Runs the cascade.
+    fn look(&self, copy: &Copy) -> Vec<Found> {
+        let (width, height) = copy.image.dimensions();
+        if width.min(height) < WINDOW {
+            return Vec::new();
+        }
+        CASCADE.with_borrow_mut(|cascade| {
+            cascade.set_score_thresh(self.threshold.max(f64::MIN_POSITIVE));
+            let faces = cascade.detect(&ImageData::new(copy.image.as_raw(), width, height));
+            faces.iter().map(|face| copy.found(face)).collect()
+        })
     }
 }
 
@@ -85,29 +108,17 @@ struct Copy {
 }
 
 impl Copy {
-    /// `None` where no window fits, or where there is nothing to see.
-    fn of(image: &GrayImage, detector: &Detector) -> Option<Self> {
-        let (width, height) = image.dimensions();
-        let (short, long) = (width.min(height), width.max(height));
-        if short == 0 {
-            return None;
-        }
-        let down = detector.longest as f32 / long as f32;
-        let scale = (detector.shortest as f32 / short as f32).max(1.0).min(down);
+    fn new(image: &GrayImage, scale: f32, frame: f32) -> Self {
         let resized = |x: u32| ((x as f32 * scale).round() as u32).max(1);
-        let (w, h) = (resized(width), resized(height));
-        let frame = (detector.frame * w.min(h) as f32).round() as u32;
-        if w.min(h) + 2 * frame < WINDOW {
-            return None;
-        }
+        let (w, h) = (resized(image.width()), resized(image.height()));
         let inner = match (w, h) {
-            same if same == (width, height) => None,
-            // Averages over areas: two thirds of the triangle filter's work is left out where many pixels become one.
+            same if same == image.dimensions() => None,
+            // Means over areas do where many pixels become one.
             (w, h) if scale < 0.5 => Some(imageops::thumbnail(image, w, h)),
             (w, h) => Some(imageops::resize(image, w, h, FilterType::Triangle)),
         };
-        let image = framed(inner.as_ref().unwrap_or(image), frame);
-        Some(Self { image, frame, scale })
+        let frame = (frame * w.min(h) as f32).round() as u32;
+        Self { image: framed(inner.as_ref().unwrap_or(image), frame), frame, scale }
     }
 
     fn found(&self, face: &rustface::FaceInfo) -> Found {
@@ -126,4 +137,51 @@ fn framed(image: &GrayImage, frame: u32) -> GrayImage {
         let inside = |at: u32, size: u32| at.saturating_sub(frame).min(size - 1);
         Luma(image.get_pixel(inside(x, width), inside(y, height)).0)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn astronaut() -> GrayImage {
+        let bytes = include_bytes!("../../tests/fixtures/astronaut.jpg");
+        moue_datasets::decode::decode_grey(bytes).unwrap()
+    }
+
+    fn assert_near(found: &[Found], x: f32, y: f32, side: f32) {
+        assert_eq!(found.len(), 1, "{found:?}");
+        let overlap = found[0].place.overlap(&Square { x, y, side });
+        assert!(overlap > 0.75, "{found:?}");
+    }
+
+    #[test]
+    fn a_face_is_found_in_any_size_and_place() {
+        let photo = astronaut();
+        let (x, y, side) = (138.0, 53.0, 75.0);
+        assert_near(&Detector::default().find(&photo), x, y, side);
+        for size in [100, 250, 800, 1600] {
+            let scale = size as f32 / 400.0;
+            let resized = imageops::resize(&photo, size, size, FilterType::Triangle);
+            // Enlarged to 160 pixels the face of the smallest has 30 of them.
+            let found = Detector { shortest: 220, ..Detector::default() }.find(&resized);
+            assert_near(&found, x * scale, y * scale, side * scale);
+        }
+        // Filling the picture, small and large.
+        for size in [40, 600] {
+            let tight = imageops::crop_imm(&photo, 138, 53, 75, 75).to_image();
+            let tight = imageops::resize(&tight, size, size, FilterType::Triangle);
+            assert_near(&Detector::default().find(&tight), 0.0, 0.0, size as f32);
+        }
+    }
+
+    /// The answer is the same on every thread, and after other images.
+    #[test]
+    fn nothing_is_remembered() {
+        let photo = astronaut();
+        let first = Detector::default().find(&photo);
+        let strict = Detector { threshold: 1e9, ..Detector::default() };
+        assert!(strict.find(&photo).is_empty());
+        let again = std::thread::spawn(move || Detector::default().find(&photo)).join().unwrap();
+        assert_eq!(first, again);
+    }
 }

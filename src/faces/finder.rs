@@ -12,7 +12,7 @@ const LARGEST_FACE: u32 = 128;
 /// What a picture is taken for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Mode {
-    /// Squares of up to 48 pixels are faces; in others faces are searched, and squares of up to 256 pixels in which
+    /// Squares of up to 48 pixels are faces; in others faces are searched, and squares of up to 128 pixels in which
     /// none is found are faces, too.
     #[default]
     Auto,

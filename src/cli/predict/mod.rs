@@ -53,7 +53,7 @@ pub(super) struct Args {
     #[arg(long, value_enum, value_name = "MODE", default_value_t = Mode::Auto)]
     face: Mode,
     /// Longer side in pixels of the copy in which faces are searched; a face must have 40 of its pixels.
-    #[arg(long, value_name = "PIXELS", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(64..=8192))]
+    #[arg(long, value_name = "PIXELS", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(64..=2048))]
     detail: u32,
     /// Print CSV, one row a face.
     #[arg(long)]
@@ -229,18 +229,19 @@ fn tell(
             break;
         }
         let mut predictions = recogniser.recognise(&items)?;
-        for prediction in &mut predictions {
-            if let Some(tracker) = &mut tracker {
-                prediction.smooth(tracker, recogniser.classifier.classes());
-            }
-            source.bar.suspend(|| {
+        if let Some(tracker) = &mut tracker {
+            let classes = recogniser.classifier.classes();
+            predictions.iter_mut().for_each(|prediction| prediction.smooth(tracker, classes));
+        }
+        source.bar.suspend(|| {
+            for prediction in &predictions {
                 if let Some(error) = &prediction.error {
                     errln!("moue: {}: {error}", prediction.name());
                 }
                 report.tell(prediction);
-            });
-            told.failed += usize::from(prediction.error.is_some());
-        }
+            }
+        });
+        told.failed += predictions.iter().filter(|prediction| prediction.error.is_some()).count();
         pictures.write(&items, &predictions)?;
         told.pictures += items.len();
         source.bar.inc(items.len() as u64);

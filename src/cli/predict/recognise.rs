@@ -86,15 +86,9 @@ impl Recogniser {
     /// they have been searched.
     pub(super) fn recognise(&mut self, items: &[Item]) -> Result<Vec<Prediction>> {
         let finder = self.finder;
-        let looked = items.par_iter().map(|item| {
-            let picture = item.picture()?.into_luma8();
-            let (width, height) = picture.dimensions();
-            let cuts = finder.faces(&picture).into_iter();
-            Ok(cuts.map(|cut| (cut.place.within(width, height), cut)).collect())
-        });
-        let looked: Vec<std::result::Result<Vec<([u32; 4], Cut)>, String>> = looked.collect();
-        let faces: Vec<&[u8; PIXELS]> =
-            looked.iter().flatten().flatten().map(|(_, cut)| &*cut.face).collect();
+        let looked: Vec<_> = items.par_iter().map(|item| look(&finder, item)).collect();
+        let cuts = looked.iter().flatten().flat_map(|looked| &looked.cuts);
+        let faces: Vec<&[u8; PIXELS]> = cuts.map(|(_, cut)| &*cut.face).collect();
         let mut probabilities = self.classifier.probabilities(&faces)?.into_iter();
         let classes = self.classifier.classes();
         let predictions = items.iter().zip(looked).map(|(item, looked)| {
