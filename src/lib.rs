@@ -12,6 +12,8 @@ mod chart;
 mod checkpoint;
 pub mod cli;
 mod error;
+pub mod explain;
+pub mod faces;
 mod files;
 #[doc(hidden)]
 pub mod fuzzing;

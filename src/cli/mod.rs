@@ -59,8 +59,8 @@ impl Cli {
             Command::Augment(args) => args.check(),
             Command::Report(args) => args.check(),
             Command::Reproduce(args) => args.check(),
-            Command::Calibrate(_) => Ok(()),
-            Command::Train(_) | Command::Eval(_) | Command::Predict(_) => Ok(()),
+            Command::Predict(args) => args.check(self.global.json),
+            Command::Train(_) | Command::Eval(_) | Command::Calibrate(_) => Ok(()),
         }
     }
 }
