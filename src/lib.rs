@@ -11,6 +11,7 @@ mod arena;
 mod checkpoint;
 pub mod cli;
 mod error;
+mod export;
 mod files;
 #[doc(hidden)]
 pub mod fuzzing;

@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::files::{read_file, write_atomically};
 use crate::graph::{Graph, Phase};
 use crate::nn::Model;
-use crate::params::Params;
+use crate::params::{ParamSpec, Params};
 use moue_datasets::{MAX_CLASSES, Normalisation, Rng};
 use moue_kernels::Isa;
 use serde::{Deserialize, Serialize};
@@ -154,14 +154,28 @@ impl Weights {
         normalisation: Normalisation,
         facts: Facts,
     ) -> Result<Self> {
-        check(&model, &classes, normalisation).map_err(|reason| Error::format(reader.path(), reason))?;
-        let mut graph = Graph::new(Phase::Eval);
-        model.record(&mut graph, 1);
-        graph.check().map_err(|e| Error::format(reader.path(), e.to_string()))?;
-        let (specs, buffers) = graph.param_specs();
-        let params = reader.params(specs.to_vec(), buffers.to_vec())?;
+        let (specs, buffers) = described_specs(reader.path(), &model, &classes, normalisation)?;
+        let params = reader.params(specs, buffers)?;
         Ok(Self { model, classes, normalisation, params, facts })
     }
+}
+
+/// Parameters and running buffers of the model that the file at `path` describes.
+///
+/// # Errors
+/// [`Error::Format`] for a description that makes no sense.
+pub(crate) fn described_specs(
+    path: &Path,
+    model: &Model,
+    classes: &[String],
+    normalisation: Normalisation,
+) -> Result<(Vec<ParamSpec>, Vec<ParamSpec>)> {
+    check(model, classes, normalisation).map_err(|reason| Error::format(path, reason))?;
+    let mut graph = Graph::new(Phase::Eval);
+    model.record(&mut graph, 1);
+    graph.check().map_err(|e| Error::format(path, e.to_string()))?;
+    let (specs, buffers) = graph.param_specs();
+    Ok((specs.to_vec(), buffers.to_vec()))
 }
 
 /// Checks what a file says of its weights, before anything is recorded or memory taken for it.

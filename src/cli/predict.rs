@@ -5,7 +5,10 @@ use crate::error::{Error, Result};
 use crate::infer::{Classifier, argmax};
 use crate::output::{errln, outln};
 use crate::views::Views;
+use image::GrayImage;
 use moue_datasets::PIXELS;
+#[cfg(feature = "serve")]
+use moue_datasets::decode::decode_grey;
 use moue_datasets::decode::{fit_face, is_image, read_grey};
 use moue_datasets::message::{excerpt, one_line, shown};
 use rayon::prelude::*;
@@ -41,7 +44,7 @@ struct Predictions {
 
 /// One image.
 #[derive(Debug, serde::Serialize)]
-struct Prediction {
+pub(super) struct Prediction {
     path: PathBuf,
     faces: Vec<Face>,
     error: Option<String>,
@@ -124,9 +127,16 @@ fn is_special(path: &Path) -> bool {
 /// Reads and classifies images; those that cannot be read come back with their error.
 fn predict(classifier: &mut Classifier, paths: &[PathBuf]) -> Result<Vec<Prediction>> {
     let decoded: Vec<_> = paths.par_iter().map(|path| read_square(path)).collect();
+    results(classifier, paths, &decoded)
+}
+
+/// A face and where it lies, or what is wrong with its image.
+type Decoded = std::result::Result<([u8; PIXELS], [u32; 4]), String>;
+
+fn results(classifier: &mut Classifier, paths: &[PathBuf], decoded: &[Decoded]) -> Result<Vec<Prediction>> {
     let faces: Vec<&[u8; PIXELS]> = decoded.iter().filter_map(|d| Some(&d.as_ref().ok()?.0)).collect();
     let mut probabilities = classifier.probabilities(&faces)?.into_iter();
-    let results = paths.iter().zip(&decoded).map(|(path, decoded)| match decoded {
+    let results = paths.iter().zip(decoded).map(|(path, decoded)| match decoded {
         Err(error) => Prediction::failed(path, error.clone()),
         Ok((_, place)) => {
             let p = probabilities.next().expect("probabilities for each face");
@@ -139,12 +149,24 @@ fn predict(classifier: &mut Classifier, paths: &[PathBuf]) -> Result<Vec<Predict
     Ok(results.collect())
 }
 
+/// Classifies the faces of the image that these bytes are; one that cannot be read comes back with its error.
+#[cfg(feature = "serve")]
+pub(super) fn predict_image(classifier: &mut Classifier, bytes: &[u8]) -> Result<Prediction> {
+    // As for standard input.
+    let path = Path::new("-");
+    let decoded = decode_grey(bytes).map(|grey| square(&grey)).map_err(|error| error.to_string());
+    Ok(results(classifier, &[path.to_owned()], &[decoded])?.remove(0))
+}
+
+fn read_square(path: &Path) -> Decoded {
+    read_grey(path).map(|grey| square(&grey)).map_err(|error| without_path(path, &error))
+}
+
 /// The largest square around an image's centre as a face, and where it lies.
-fn read_square(path: &Path) -> std::result::Result<([u8; PIXELS], [u32; 4]), String> {
-    let grey = read_grey(path).map_err(|error| without_path(path, &error))?;
+fn square(grey: &GrayImage) -> ([u8; PIXELS], [u32; 4]) {
     let (width, height) = grey.dimensions();
     let side = width.min(height);
-    Ok((fit_face(&grey), [(width - side) / 2, (height - side) / 2, side, side]))
+    (fit_face(grey), [(width - side) / 2, (height - side) / 2, side, side])
 }
 
 /// The message without a path in front: the path stands beside it.
@@ -152,6 +174,19 @@ fn without_path(path: &Path, error: &moue_datasets::Error) -> String {
     let text = error.to_string();
     let prefix = format!("{}: ", shown(path));
     text.strip_prefix(&prefix).map_or(text.clone(), str::to_owned)
+}
+
+#[cfg(feature = "serve")]
+impl Prediction {
+    /// How many faces were found.
+    pub(super) fn faces(&self) -> usize {
+        self.faces.len()
+    }
+
+    /// Whether the image could not be read.
+    pub(super) fn is_failed(&self) -> bool {
+        self.error.is_some()
+    }
 }
 
 impl Prediction {

@@ -1,9 +1,12 @@
 //! Drives the `moue` binary as its users do.
 
+mod export;
 mod harness;
 mod messages;
 mod profile;
 mod runs;
+#[cfg(feature = "serve")]
+mod serve;
 
 use harness::*;
 use moue::datasets::{Split, classes::FER2013};
