@@ -1,7 +1,7 @@
 //! Examples in the help of each command.
 
 /// Commands and what stands below their options.
-const EXAMPLES: [(&str, &str); 11] = [
+const EXAMPLES: &[(&str, &str)] = &[
     (
         "train",
         "\
@@ -77,7 +77,7 @@ const SERVE: &str = "\
 /// The command line with its examples.
 pub(super) fn added(command: clap::Command) -> clap::Command {
     let serve = cfg!(feature = "serve").then_some(("serve", SERVE));
-    EXAMPLES.into_iter().chain(serve).fold(command, |command, (name, text)| {
+    EXAMPLES.iter().copied().chain(serve).fold(command, |command, (name, text)| {
         command.mut_subcommand(name, |below| below.after_help(format!("Examples:\n{text}")))
     })
 }
@@ -85,21 +85,19 @@ pub(super) fn added(command: clap::Command) -> clap::Command {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::{command, complaint_of};
+    use crate::cli::{Cli, command, complaint_of};
+    use clap::CommandFactory;
 
     /// Each line that begins with the program's name is right, up to a redirection or a remark.
     #[test]
     fn examples_parse() {
-        let known: Vec<String> = {
-            use clap::CommandFactory;
-            let bare = crate::cli::Cli::command();
-            bare.get_subcommands().map(|c| c.get_name().to_owned()).collect()
-        };
-        for (name, text) in EXAMPLES.into_iter().chain([("serve", SERVE)]) {
+        let bare = Cli::command();
+        let known: Vec<&str> = bare.get_subcommands().map(clap::Command::get_name).collect();
+        for (name, text) in EXAMPLES.iter().copied().chain([("serve", SERVE)]) {
             if name == "serve" && !cfg!(feature = "serve") {
                 continue;
             }
-            assert!(known.iter().any(|k| k == name), "{name} is no command");
+            assert!(known.contains(&name), "{name} is no command");
             assert!(text.lines().any(|line| line.trim().starts_with(&format!("moue {name}"))), "{name}");
             for line in text.lines().filter_map(|line| line.trim().strip_prefix("moue ")) {
                 let line = line.split("   ").next().unwrap().split(" > ").next().unwrap();

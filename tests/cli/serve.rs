@@ -235,7 +235,7 @@ fn signals_end_it_after_the_last_answer() {
 fn a_taken_port_is_named() {
     let server = Server::start(&[]);
     let port = server.address.rsplit(':').next().unwrap();
-    let message = failure(&["serve", "--weights", text(&best()), "--port", port], 2);
+    let message = failure(&["serve", "--weights", text(&best()), "--port", port], 1);
     assert!(message.contains(&format!("--port {port}")), "{message}");
     let message = failure(&["serve", "--weights", text(&best()), "--bind", "everywhere"], 2);
     assert!(message.contains("--bind"), "{message}");

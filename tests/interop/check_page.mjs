@@ -73,8 +73,9 @@ try {
   assert.match(await status.textContent(), /status 422/);
   assert.ok(await page.locator("#answer").isHidden());
   // So is one that is too large.
-  writeFileSync(broken, Buffer.alloc(5_000_000));
-  await page.setInputFiles("#file", broken);
+  const large = join(folder, "large.png");
+  writeFileSync(large, Buffer.alloc(5_000_000));
+  await page.setInputFiles("#file", large);
   await page.waitForFunction(() => document.getElementById("status").textContent.includes("413"));
 
   // A dropped photo.

@@ -85,7 +85,8 @@ def weights(args, folder):
         if args.only and name not in args.only:
             continue
         out = folder / name.replace(" ", "-").replace(",", "")
-        run(args.moue, "train", "--epochs", 1, "--limit", 140, "--out", out, *options)
+        # Small batches: running statistics need some steps.
+        run(args.moue, "train", "--epochs", 1, "--limit", 210, "--batch", 4, "--out", out, *options)
         yield name, out / "best.safetensors"
     for path in args.weights:
         yield str(path), path

@@ -6,10 +6,11 @@ mod routes;
 mod worker;
 
 use super::Context;
+use super::predict::predict_image;
 use super::recipe::stop_signal;
 use crate::error::{Error, Result};
 use crate::infer::Classifier;
-use crate::output::errln;
+use crate::output::{errln, outln};
 use crate::views::Views;
 use metrics::Metrics;
 use routes::{Limits, Service};
@@ -53,11 +54,11 @@ pub(super) struct Args {
 
 pub(super) fn run(args: Args, context: &Context) -> Result<()> {
     let mut classifier = Classifier::load(&args.weights, context.isa)?.with_views(args.views);
-    let complaint =
-        |e: std::io::Error| Error::Usage(format!("--bind {} --port {}: {e}", args.bind, args.port));
-    let listener = TcpListener::bind((args.bind, args.port)).map_err(complaint)?;
-    listener.set_nonblocking(true).map_err(complaint)?;
-    let address = format!("http://{}/", listener.local_addr().map_err(complaint)?);
+    // Errors name it as files are named.
+    let place = format!("--bind {} --port {}", args.bind, args.port);
+    let listener = TcpListener::bind((args.bind, args.port)).map_err(Error::io(&place))?;
+    listener.set_nonblocking(true).map_err(Error::io(&place))?;
+    let address = format!("http://{}/", listener.local_addr().map_err(Error::io(&place))?);
 
     let (sender, jobs) = mpsc::channel(usize::from(args.queue));
     let limits = Limits {
@@ -71,12 +72,12 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
     if !args.bind.is_loopback() && !context.quiet {
         errln!("moue: warning: --bind {}: whoever reaches this machine can send it images", args.bind);
     }
-    context.print(&json!({ "address": address }), || errln!("{address} (Ctrl-C ends it)"));
+    context.print(&json!({ "address": address }), || outln!("{address} (Ctrl-C ends it)"));
     // The images are classified here, on a thread of the pool: one of its own would use other threads than asked for.
     let served = thread::scope(|scope| {
         let serving = scope.spawn(|| http::serve(listener, service, &stop));
-        worker::work(jobs, &mut classifier);
+        worker::work(jobs, |image| predict_image(&mut classifier, image));
         serving.join().expect("no panic in the server")
     });
-    served.map_err(|e| Error::Usage(format!("--port {}: {e}", args.port)))
+    served.map_err(Error::io(place))
 }

@@ -1,6 +1,8 @@
 "use strict";
 
 const part = (id) => document.getElementById(id);
+/** Pixels of a picture's longer side at least. */
+const SHARP = 600;
 /** The latest photo; answers to earlier ones come too late. */
 let latest = 0;
 
@@ -27,13 +29,17 @@ async function draw(file, faces) {
     return;
   }
   canvas.hidden = false;
-  canvas.width = photo.width;
-  canvas.height = photo.height;
-  const pen = canvas.getContext("2d");
-  pen.drawImage(photo, 0, 0);
   const size = Math.max(photo.width, photo.height);
-  pen.lineWidth = Math.max(1, size / 200);
-  pen.font = `600 ${Math.max(8, size / 30)}px system-ui, sans-serif`;
+  // Small faces are enlarged, so that labels are sharp.
+  const scale = Math.max(1, Math.ceil(SHARP / size));
+  canvas.width = photo.width * scale;
+  canvas.height = photo.height * scale;
+  const pen = canvas.getContext("2d");
+  pen.scale(scale, scale);
+  pen.drawImage(photo, 0, 0);
+  pen.lineWidth = size / 150;
+  const height = size / 25;
+  pen.font = `600 ${height}px system-ui, sans-serif`;
   pen.textBaseline = "top";
   faces.forEach((face, i) => {
     const [x, y, w, h] = face.box;
@@ -41,7 +47,7 @@ async function draw(file, faces) {
     pen.strokeRect(x, y, w, h);
     const text = ` ${i + 1} ${face.label} `;
     pen.fillStyle = "#000c";
-    pen.fillRect(x, y, pen.measureText(text).width, parseFloat(pen.font.split(" ")[1]) * 1.2);
+    pen.fillRect(x, y, pen.measureText(text).width, 1.2 * height);
     pen.fillStyle = "#ffd400";
     pen.fillText(text, x, y);
   });
@@ -88,7 +94,8 @@ async function predict(file) {
   part("faces").replaceChildren(...result.faces.map(item));
   part("answer").hidden = false;
   const labels = result.faces.map((face) => face.label).join(", ");
-  say(labels ? `Found: ${labels}` : "No face was found.");
+  const note = result.note ? ` (${result.note})` : "";
+  say((labels ? `Found: ${labels}` : "No face was found.") + note);
 }
 
 function take(files) {

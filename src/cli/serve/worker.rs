@@ -1,7 +1,7 @@
-//! Images on their way to the classifier, one at a time.
+//! Images on their way to the network, one at a time.
 
-use crate::cli::predict::{Prediction, predict_image};
-use crate::infer::Classifier;
+use crate::cli::predict::Prediction;
+use crate::error::Result;
 use hyper::body::Bytes;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use tokio::sync::{mpsc, oneshot};
@@ -13,14 +13,14 @@ pub(super) struct Job {
     pub(super) answer: oneshot::Sender<Result<Prediction, String>>,
 }
 
-/// Classifies images until nobody can send any more.
-pub(super) fn work(mut jobs: mpsc::Receiver<Job>, classifier: &mut Classifier) {
+/// Gives images to `predict` until nobody can send any more.
+pub(super) fn work(mut jobs: mpsc::Receiver<Job>, mut predict: impl FnMut(&[u8]) -> Result<Prediction>) {
     while let Some(Job { image, answer }) = jobs.blocking_recv() {
         if answer.is_closed() {
             continue;
         }
         // A decoder that panics at an image must not end the service for all others.
-        let result = catch_unwind(AssertUnwindSafe(|| predict_image(classifier, &image)));
+        let result = catch_unwind(AssertUnwindSafe(|| predict(&image)));
         let result = match result {
             Ok(result) => result.map_err(|e| e.to_string()),
             Err(_) => Err("the image could not be worked on".to_owned()),
