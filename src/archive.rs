@@ -13,6 +13,9 @@ use std::path::Path;
 /// The header is the only metadata entry: a second one would make the order of bytes a matter of chance.
 const HEADER: &str = "moue";
 
+/// The entry's name in files whose tensors are in PyTorch's layouts.
+pub(crate) const PYTORCH: &str = "moue.pytorch";
+
 /// Largest file that is read; a full checkpoint has 6 MB.
 pub(crate) const MAX_BYTES: u64 = 1 << 30;
 
@@ -41,11 +44,16 @@ impl Writer {
 
     /// The file's bytes; the same tensors and header give the same bytes.
     pub(crate) fn finish<H: Serialize>(self, header: &H) -> Vec<u8> {
+        self.finish_as(HEADER, header)
+    }
+
+    /// [`Writer::finish`] with another name of the header.
+    pub(crate) fn finish_as<H: Serialize>(self, name: &str, header: &H) -> Vec<u8> {
         let header = serde_json::to_string(header).expect("headers are plain data");
         let views = self.tensors.iter().map(|(name, dims, bytes)| {
             (name, TensorView::new(Dtype::F32, dims.clone(), bytes).expect("dims fit the values"))
         });
-        let metadata = HashMap::from([(HEADER.to_owned(), header)]);
+        let metadata = HashMap::from([(name.to_owned(), header)]);
         safetensors::serialize(views, Some(metadata)).expect("f32 tensors can be written")
     }
 }
@@ -54,18 +62,29 @@ impl Writer {
 #[derive(Debug)]
 pub(crate) struct Reader<'a> {
     path: &'a Path,
-    header: String,
     tensors: Metadata,
     data: &'a [u8],
     taken: BTreeSet<String>,
 }
 
 impl<'a> Reader<'a> {
-    /// Parses `bytes`, which came from `path`.
+    /// Parses `bytes`, which came from `path`; the header is there.
+    pub(crate) fn new(path: &'a Path, bytes: &'a [u8]) -> Result<Self> {
+        let reader = Self::foreign(path, bytes)?;
+        match (reader.entry(HEADER), reader.entry(PYTORCH)) {
+            (Some(_), _) => Ok(reader),
+            (_, Some(_)) => {
+                Err(Error::format(path, "in PyTorch's layouts: `moue import` makes weights of it"))
+            }
+            _ => Err(Error::format(path, "a safetensors file, but not one of moue's")),
+        }
+    }
+
+    /// Parses the `bytes` of any safetensors file, which came from `path`.
     ///
     /// The format is simple enough to cut it here: `SafeTensors::deserialize` (0.8) adds the promised length to the
     /// header's without a check, so that offsets near 2^64 overflow.
-    pub(crate) fn new(path: &'a Path, bytes: &'a [u8]) -> Result<Self> {
+    pub(crate) fn foreign(path: &'a Path, bytes: &'a [u8]) -> Result<Self> {
         let broken = |what: &str| Error::format(path, format!("not a complete safetensors file: {what}"));
         let (header, data) = split(bytes).ok_or_else(|| broken("its header is cut off"))?;
         if header.len() > MAX_HEADER {
@@ -77,10 +96,12 @@ impl<'a> Reader<'a> {
             let (promised, got) = (tensors.data_len(), data.len());
             return Err(broken(&format!("{promised} bytes of tensors are promised, {got} are there")));
         }
-        let header = tensors.metadata().as_ref().and_then(|entries| entries.get(HEADER)).cloned();
-        let header =
-            header.ok_or_else(|| Error::format(path, "a safetensors file, but not one of moue's"))?;
-        Ok(Self { path, header, tensors, data, taken: BTreeSet::new() })
+        Ok(Self { path, tensors, data, taken: BTreeSet::new() })
+    }
+
+    /// An entry of the metadata.
+    pub(crate) fn entry(&self, name: &str) -> Option<&str> {
+        self.tensors.metadata().as_ref()?.get(name).map(String::as_str)
     }
 
     /// Where the bytes came from.
@@ -90,7 +111,7 @@ impl<'a> Reader<'a> {
 
     /// The header.
     pub(crate) fn header<H: DeserializeOwned>(&self) -> Result<H> {
-        description(self.path, &self.header)
+        description(self.path, self.entry(HEADER).unwrap_or_default())
     }
 
     /// Copies the tensor called `name`, which must have these dimensions and finite values, to `to`.
@@ -106,7 +127,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The bytes of the tensor called `name`, which must have these dimensions.
-    fn find(&self, name: &str, dims: &[usize]) -> Result<&'a [u8]> {
+    pub(crate) fn find(&self, name: &str, dims: &[usize]) -> Result<&'a [u8]> {
         let tensor = self.tensors.info(name).ok_or_else(|| self.wrong(name, "is missing"))?;
         if tensor.dtype != Dtype::F32 || tensor.shape != dims {
             let (got, shape) = (tensor.dtype, &tensor.shape);
@@ -131,6 +152,11 @@ impl<'a> Reader<'a> {
             self.take(&spec.name, &spec.dims, values)?;
         }
         Ok(params)
+    }
+
+    /// Passes over tensors that nobody needs.
+    pub(crate) fn ignore(&mut self, superfluous: impl Fn(&str) -> bool) {
+        self.taken.extend(self.tensors.offset_keys().into_iter().filter(|name| superfluous(name)));
     }
 
     /// Checks that nothing is left.

@@ -39,17 +39,22 @@ fn check_weights(weights: &Weights) {
     assert!(factor.is_finite() && addend.is_finite());
 }
 
-/// A weights file: `0` and its bytes; `1` and the header, which zeros are appended to as tensors; or another byte and
-/// the JSON description, which the tensors of a plain model with two classes are given to.
+/// A weights file: `0` and its bytes; `1` and the header, which zeros are appended to as tensors; `2` and `3` the same
+/// for PyTorch's; or another byte and the JSON description, which the tensors of a plain model with two classes are
+/// given to.
 pub fn weights(bytes: &[u8]) {
     let Some((form, rest)) = bytes.split_first() else { return };
-    let check = |file: &[u8]| match Weights::parse(Path::new(NAME), file) {
+    let answered = |result: Result<Weights>| match result {
         Ok(weights) => check_weights(&weights),
         Err(error) => check_error(&error),
     };
+    let check = |file: &[u8]| answered(Weights::parse(Path::new(NAME), file));
+    let check_theirs = |file: &[u8]| answered(Weights::parse_pytorch(Path::new(NAME), file, None));
     match form {
         b'0' => check(rest),
         b'1' => with_tensors(rest, check),
+        b'2' => check_theirs(rest),
+        b'3' => with_tensors(rest, check_theirs),
         _ => with_tensors(described(rest, false).as_bytes(), check),
     }
 }

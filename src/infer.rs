@@ -269,7 +269,7 @@ impl Classifier {
     /// A model that does not compile.
     pub fn probabilities(&mut self, faces: &[&[u8; PIXELS]]) -> Result<Vec<Vec<f32>>> {
         let Self { weights, forward, views } = self;
-        let scale = weights.model.logit_scale() / weights.temperature;
+        let scale = weights.softmax_scale();
         let classes = weights.model.classes;
         let (maps, (factor, addend)) = (views.maps(), weights.normalisation.affine());
         let count = maps.len();

@@ -13,6 +13,7 @@ mod checkpoint;
 pub mod cli;
 mod error;
 pub mod explain;
+mod export;
 pub mod faces;
 mod files;
 #[doc(hidden)]

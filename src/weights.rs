@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 use crate::files::{read_file, write_atomically};
 use crate::graph::{Graph, Phase};
 use crate::nn::Model;
-use crate::params::Params;
+use crate::params::{ParamSpec, Params};
 use moue_datasets::{MAX_CLASSES, Normalisation, Rng};
 use moue_kernels::Isa;
 use serde::{Deserialize, Serialize};
@@ -63,11 +63,16 @@ struct Header {
     temperature: f64,
 }
 
-fn untempered() -> f64 {
+pub(crate) fn untempered() -> f64 {
     1.0
 }
 
-fn is_untempered(temperature: &f64) -> bool {
+/// Whether logits can be divided by it.
+pub(crate) fn is_temperature(x: f64) -> bool {
+    x.is_finite() && x > 0.0
+}
+
+pub(crate) fn is_untempered(temperature: &f64) -> bool {
     *temperature == untempered()
 }
 
@@ -90,6 +95,11 @@ pub struct Weights {
 }
 
 impl Weights {
+    /// What scores are multiplied with before the softmax: the loss's scale over the temperature.
+    pub fn softmax_scale(&self) -> f64 {
+        self.model.logit_scale() / self.temperature
+    }
+
     /// Fresh weights drawn from `seed`.
     ///
     /// # Errors
@@ -157,7 +167,7 @@ impl Weights {
         }
         let normalisation = Normalisation { mean: header.mean, std: header.std };
         let temperature = header.temperature;
-        if !(temperature.is_finite() && temperature > 0.0) {
+        if !is_temperature(temperature) {
             return Err(Error::format(path, format!("a temperature of {temperature}")));
         }
         let weights = Self::read(&mut reader, header.model, header.classes, normalisation, header.facts)?;
@@ -173,14 +183,28 @@ impl Weights {
         normalisation: Normalisation,
         facts: Facts,
     ) -> Result<Self> {
-        check(&model, &classes, normalisation).map_err(|reason| Error::format(reader.path(), reason))?;
-        let mut graph = Graph::new(Phase::Eval);
-        model.record(&mut graph, 1);
-        graph.check().map_err(|e| Error::format(reader.path(), e.to_string()))?;
-        let (specs, buffers) = graph.param_specs();
-        let params = reader.params(specs.to_vec(), buffers.to_vec())?;
+        let (specs, buffers) = described_specs(reader.path(), &model, &classes, normalisation)?;
+        let params = reader.params(specs, buffers)?;
         Ok(Self { model, classes, normalisation, params, facts, temperature: untempered() })
     }
+}
+
+/// Parameters and running buffers of the model that the file at `path` describes.
+///
+/// # Errors
+/// [`Error::Format`] for a description that makes no sense.
+pub(crate) fn described_specs(
+    path: &Path,
+    model: &Model,
+    classes: &[String],
+    normalisation: Normalisation,
+) -> Result<(Vec<ParamSpec>, Vec<ParamSpec>)> {
+    check(model, classes, normalisation).map_err(|reason| Error::format(path, reason))?;
+    let mut graph = Graph::new(Phase::Eval);
+    model.record(&mut graph, 1);
+    graph.check().map_err(|e| Error::format(path, e.to_string()))?;
+    let (specs, buffers) = graph.param_specs();
+    Ok((specs.to_vec(), buffers.to_vec()))
 }
 
 /// Checks what a file says of its weights, before anything is recorded or memory taken for it.

@@ -5,6 +5,8 @@ mod calibrate;
 mod crossval;
 mod data;
 mod eval;
+mod examples;
+mod export;
 mod gradcheck;
 mod model;
 mod predict;
@@ -12,6 +14,9 @@ mod profile;
 mod recipe;
 mod report;
 mod reproduce;
+#[cfg(feature = "serve")]
+mod serve;
+mod shell;
 mod train;
 
 use crate::error::{Error, Result};
@@ -60,6 +65,9 @@ impl Cli {
             Command::Report(args) => args.check(),
             Command::Reproduce(args) => args.check(),
             Command::Predict(args) => args.check(self.global.json),
+            #[cfg(feature = "serve")]
+            Command::Serve(_) => Ok(()),
+            Command::Export(_) | Command::Import(_) | Command::Completions(_) | Command::Man(_) => Ok(()),
             Command::Train(_) | Command::Eval(_) | Command::Calibrate(_) => Ok(()),
         }
     }
@@ -71,12 +79,18 @@ enum Command {
     Crossval(crossval::Args),
     Eval(eval::Args),
     Predict(predict::Args),
+    Export(export::Args),
+    Import(export::ImportArgs),
+    #[cfg(feature = "serve")]
+    Serve(serve::Args),
     Gradcheck(gradcheck::Args),
     Profile(profile::Args),
     Augment(augment::Args),
     Report(report::Args),
     Reproduce(reproduce::Args),
     Calibrate(calibrate::Args),
+    Completions(shell::CompletionsArgs),
+    Man(shell::ManArgs),
 }
 
 /// What every command is given.
@@ -101,7 +115,7 @@ impl Context {
 /// Runs the command line: 0 on success, 2 on wrong usage, 130 when a signal ended it early, 1 on any other failure,
 /// with one line on stderr.
 pub fn main() -> ExitCode {
-    let result = match parse(&mut Cli::command(), std::env::args_os()) {
+    let result = match parse(&mut command(), std::env::args_os()) {
         Ok(cli) => run(cli),
         // Help and version too: those go to stdout, with status 0.
         Err(error) if is_help(&error) => error.exit(),
@@ -164,12 +178,18 @@ fn run(cli: Cli) -> Result<()> {
         Command::Crossval(args) => crossval::run(args, &context),
         Command::Eval(args) => eval::run(args, &context),
         Command::Predict(args) => predict::run(args, &context),
+        Command::Export(args) => export::run(args, &context),
+        Command::Import(args) => export::import(args, &context),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => serve::run(args, &context),
         Command::Gradcheck(args) => gradcheck::run(args, &context),
         Command::Profile(args) => profile::run(args, &context),
         Command::Augment(args) => augment::run(args, &context),
         Command::Report(args) => report::run(args, &context),
         Command::Reproduce(args) => reproduce::run(args, &context),
         Command::Calibrate(args) => calibrate::run(args, &context),
+        Command::Completions(args) => shell::completions(args, &context),
+        Command::Man(args) => shell::man(args, &context),
     })
 }
 
@@ -206,7 +226,7 @@ pub(crate) fn complaint_of(
     }
 }
 
-/// What [`complaint_of`] parses with; made once, as that takes longer than parsing.
+/// The whole command line; made once, as that takes longer than parsing.
 pub(crate) fn command() -> clap::Command {
-    Cli::command()
+    examples::added(Cli::command())
 }

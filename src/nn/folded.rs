@@ -40,26 +40,36 @@ impl Layer {
 
     /// Folds the batch norm into weights and bias and prepares them.
     fn fold<T: Real>(&self, isa: Isa, trained: &Params<T>, to: &mut [T]) -> Result<()> {
-        let find =
-            |name: &str| trained.get(name).ok_or_else(|| Error::OtherModel(format!("`{name}` is missing")));
-        let norm = |part: &str| find(&format!("{}.{part}", self.norm));
-        let (gamma, beta, mean, var) = (norm("gamma")?, norm("beta")?, norm("mean")?, norm("var")?);
-        let scale: Vec<f64> = (gamma.iter().zip(var))
-            .map(|(gamma, var)| gamma.to_f64() / (var.to_f64() + NORM_EPS).sqrt())
-            .collect();
-        let bias: Vec<T> = (beta.iter().zip(mean).zip(&scale))
-            .map(|((beta, mean), scale)| T::from_f64(beta.to_f64() - mean.to_f64() * scale))
-            .collect();
-        let scaled: Vec<T> = (find(self.name())?.iter().enumerate())
-            .map(|(i, w)| T::from_f64(w.to_f64() * scale[i % scale.len()]))
-            .collect();
+        let (scaled, bias) = fold_norm(trained, self.name(), &self.norm)?;
         let weights = match &self.weights[..] {
-            [depthwise, _] => [find(depthwise)?, &scaled],
+            [depthwise, _] => [find(trained, depthwise)?, &scaled],
             _ => [&scaled, &[][..]],
         };
         T::folded_prepare(isa, &self.folded, weights, &bias, to);
         Ok(())
     }
+}
+
+/// The trained parameter of this name.
+pub(super) fn find<'a, T: Real>(trained: &'a Params<T>, name: &str) -> Result<&'a [T]> {
+    trained.get(name).ok_or_else(|| Error::OtherModel(format!("`{name}` is missing")))
+}
+
+/// The weights of this name, output channels innermost, times the scale of a batch norm, and the bias that is left of
+/// it. Every number is rounded once.
+pub(super) fn fold_norm<T: Real>(trained: &Params<T>, weights: &str, norm: &str) -> Result<(Vec<T>, Vec<T>)> {
+    let part = |part: &str| find(trained, &format!("{norm}.{part}"));
+    let (gamma, beta, mean, var) = (part("gamma")?, part("beta")?, part("mean")?, part("var")?);
+    let scale: Vec<f64> = (gamma.iter().zip(var))
+        .map(|(gamma, var)| gamma.to_f64() / (var.to_f64() + NORM_EPS).sqrt())
+        .collect();
+    let bias = (beta.iter().zip(mean).zip(&scale))
+        .map(|((beta, mean), scale)| T::from_f64(beta.to_f64() - mean.to_f64() * scale))
+        .collect();
+    let scaled = (find(trained, weights)?.iter().enumerate())
+        .map(|(i, w)| T::from_f64(w.to_f64() * scale[i % scale.len()]))
+        .collect();
+    Ok((scaled, bias))
 }
 
 /// Records layers and remembers what they are made of.
@@ -134,11 +144,6 @@ impl Layers for Recorder<'_> {
         let (layer, w) =
             self.layer(FoldedKind::Pointwise, self.g.shape(x), c, true, Names { strided: true, ..names });
         self.g.residual_end(h, x, layer, w)
-    }
-
-    fn output_module(&mut self, x: Var, c: usize) -> Var {
-        let h = self.conv("out", "", x, c);
-        self.g.global_avg(h)
     }
 }
 
@@ -234,6 +239,14 @@ mod tests {
         plan.value(net.logits).to_vec()
     }
 
+    fn infer_elementary(model: &Model, n: usize, trained: &Params<f64>) -> Vec<f64> {
+        let net = model.elementary(trained, n).unwrap();
+        let mut plan = net.graph.compile_forward::<f64>(Isa::fastest()).unwrap();
+        plan.set(net.input, &pixels(n));
+        plan.infer(&net.params.values);
+        plan.value(net.logits).to_vec()
+    }
+
     fn evaluate(model: &Model, n: usize, params: &Params<f64>) -> Vec<f64> {
         let mut g = Graph::new(Phase::Eval);
         let net = model.record(&mut g, n);
@@ -262,9 +275,11 @@ mod tests {
             let truth = evaluate(&model, 2, &trained);
             let largest = truth.iter().fold(0.0f64, |m, x| m.max(x.abs()));
             let folded = infer(&model, 2, true, &model.fold(isa, &trained).unwrap());
+            let elementary = infer_elementary(&model, 2, &trained);
             let narrow = infer::<f32>(&model, 2, true, &model.fold(isa, &trained.cast()).unwrap());
-            for ((t, f), n) in truth.iter().zip(folded).zip(narrow) {
+            for (((t, f), e), n) in truth.iter().zip(folded).zip(elementary).zip(narrow) {
                 assert!((t - f).abs() <= 1e-12 * largest, "{model:?}: {f} in place of {t}");
+                assert!((t - e).abs() <= 1e-12 * largest, "{model:?}: elementary {e} in place of {t}");
                 assert!((t - f64::from(n)).abs() <= 1e-5 * largest, "{model:?}: f32 {n} in place of {t}");
             }
         }

@@ -17,11 +17,18 @@ pub(super) trait Layers {
     /// Depthwise 3x3 and pointwise convolution, batch norm, ReLU if asked for.
     fn ds_conv(&mut self, name: &str, index: usize, x: Self::Value, cout: usize, relu: bool) -> Self::Value;
     /// Input module: see [`stem`].
-    fn stem(&mut self, x: Var, c: usize) -> Self::Value;
+    fn stem(&mut self, x: Var, c: usize) -> Self::Value {
+        let h = self.conv("stem", "1", x.into(), c);
+        self.conv("stem", "2", h, c)
+    }
     /// See [`residual_block`].
     fn residual_block(&mut self, name: &str, x: Self::Value, c: usize) -> Var;
     /// See [`output_module`].
-    fn output_module(&mut self, x: Var, c: usize) -> Var;
+    fn output_module(&mut self, x: Var, c: usize) -> Var {
+        let h = self.conv("out", "", x.into(), c);
+        let h = self.plain(h);
+        self.graph().global_avg(h)
+    }
 }
 
 /// For training, and for evaluation with the trained parameters as they are.

@@ -3,6 +3,7 @@
 mod architecture;
 mod attention;
 mod blocks;
+mod elementary;
 mod folded;
 mod layers;
 mod model;
@@ -11,6 +12,7 @@ pub use architecture::Architecture;
 use attention::attend;
 pub use attention::{Attention, cbam, squeeze_excite};
 pub use blocks::{norm_params, output_module, residual_block, stem};
+pub(crate) use elementary::Elementary;
 pub use folded::FoldedNetwork;
 pub(crate) use model::MAX_IDENTITY_BLOCKS;
 pub use model::{CbamPosition, FEATURES, Loss, Model, Network};

@@ -1,11 +1,14 @@
 //! Drives the `moue` binary as its users do.
 
+mod export;
 mod harness;
 mod messages;
 mod photos;
 mod profile;
 mod report;
 mod runs;
+#[cfg(feature = "serve")]
+mod serve;
 mod streams;
 
 use harness::*;

@@ -40,6 +40,12 @@ impl Item {
         Self { name: name.unwrap_or_default(), path, frame: None, content: Content::File }
     }
 
+    /// A picture that stands in memory.
+    #[cfg(feature = "serve")]
+    pub(super) fn encoded(bytes: Vec<u8>) -> Self {
+        Self { path: PathBuf::from("-"), frame: None, name: PathBuf::new(), content: Content::Bytes(bytes) }
+    }
+
     fn failed(path: &Path, error: impl ToString) -> Self {
         let content = Content::Nothing(one_line(error.to_string()));
         Self { path: path.to_owned(), frame: None, name: PathBuf::new(), content }

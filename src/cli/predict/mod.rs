@@ -19,7 +19,9 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use inputs::Item;
 use moue_datasets::message::shown;
 use pictures::Pictures;
-use recognise::Recogniser;
+#[cfg(feature = "serve")]
+pub(super) use recognise::Prediction;
+pub(super) use recognise::Recogniser;
 use report::{Format, Report};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, sync_channel};

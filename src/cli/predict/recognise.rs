@@ -17,14 +17,14 @@ const NO_FACE: &str = "no face found";
 const TAKEN: &str = "no face found, so the whole picture was taken for one";
 
 /// Finds and classifies faces.
-pub(super) struct Recogniser {
+pub(in crate::cli) struct Recogniser {
     pub(super) classifier: Classifier,
     pub(super) finder: Finder,
 }
 
 /// What is known about a picture.
 #[derive(Debug, serde::Serialize)]
-pub(super) struct Prediction {
+pub(in crate::cli) struct Prediction {
     #[serde(serialize_with = "lossily")]
     pub(super) path: PathBuf,
     /// Number in a film, from 0.
@@ -79,6 +79,32 @@ impl Probabilities {
 /// JSON knows Unicode alone.
 fn lossily<S: Serializer>(path: &Path, serializer: S) -> std::result::Result<S::Ok, S::Error> {
     serializer.serialize_str(&path.to_string_lossy())
+}
+
+#[cfg(feature = "serve")]
+impl Recogniser {
+    /// Finds faces as `moue predict` does unless it is told otherwise.
+    pub(in crate::cli) fn new(classifier: Classifier) -> Self {
+        Self { classifier, finder: Finder::default() }
+    }
+
+    /// Recognises the picture that these bytes are.
+    pub(in crate::cli) fn recognise_bytes(&mut self, bytes: &[u8]) -> Result<Prediction> {
+        Ok(self.recognise(&[Item::encoded(bytes.to_vec())])?.remove(0))
+    }
+}
+
+#[cfg(feature = "serve")]
+impl Prediction {
+    /// How many faces were found.
+    pub(in crate::cli) fn faces(&self) -> usize {
+        self.faces.len()
+    }
+
+    /// Whether the picture could not be read.
+    pub(in crate::cli) fn is_failed(&self) -> bool {
+        self.error.is_some()
+    }
 }
 
 impl Recogniser {
