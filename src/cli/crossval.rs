@@ -4,6 +4,7 @@ use super::recipe::{RecipeArgs, default_folder, stop_signal};
 use super::{Context, data};
 use crate::error::{Error, Result};
 use crate::output::{errln, outln};
+use crate::report::mean_and_deviation;
 use crate::train::{Config, Fold, Folding, MAX_COPIES, Options, Report, Schedule, Session, Sets};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -153,24 +154,5 @@ impl CrossValidation {
         let (mean, std) = (100.0 * self.mean, 100.0 * self.std);
         let leak = if self.leaky { "; copies of tested faces were trained on" } else { "" };
         outln!("{model} with {loss}, {epochs} epochs: {mean:.2} % +- {std:.2}{leak}; {seconds:.1} s");
-    }
-}
-
-/// Mean and standard deviation of a sample.
-pub(super) fn mean_and_deviation(values: &[f64]) -> (f64, f64) {
-    let n = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    let squares: f64 = values.iter().map(|x| (x - mean).powi(2)).sum();
-    (mean, (squares / (n - 1.0)).sqrt())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn deviation_of_a_sample() {
-        let (mean, std) = mean_and_deviation(&[0.5, 0.6, 0.7]);
-        assert!((mean - 0.6).abs() < 1e-15 && (std - 0.1).abs() < 1e-15);
     }
 }

@@ -11,10 +11,12 @@ mod markdown;
 pub mod paper;
 mod parts;
 mod run;
+mod sample;
 mod scored;
 
 pub use confusion::Confusion;
 pub(crate) use document::png;
 pub use document::{Block, Document, Figure, Gallery, Image, Table};
 pub use run::{Evaluated, run_report};
+pub use sample::mean_and_deviation;
 pub use scored::{Answer, BINS, Bin, Calibration, Scored, match_classes};

@@ -110,12 +110,12 @@ fn a_temperature_is_stored_and_changes_no_answer() {
     assert_eq!(again["nll_before"], result["nll"]);
 }
 
-const ONLY: [&str; 2] = ["--only", "fer-dnn,ckplus-dnn-cbam"];
+const ONLY: [&str; 2] = ["--only", "fer-dnn-cbam,ckplus-dnn-cbam"];
 
 /// `moue reproduce` on few synthetic faces.
 fn reproduce<'a>(out: &'a Path, more: &[&'a str]) -> Vec<&'a str> {
     let few =
-        ["reproduce", "--data", "synthetic", "--limit", "70", "--epochs", "1", "--quiet", "--out", text(out)];
+        ["reproduce", "--data", "synthetic", "--limit", "35", "--epochs", "1", "--quiet", "--out", text(out)];
     [&few[..], &ONLY[..], more].concat()
 }
 
@@ -142,11 +142,11 @@ fn the_papers_experiments_go_on_where_they_were() {
     let whole_result = json(&reproduce(&whole, &[]));
     assert_eq!(experiments(&parts_result), experiments(&whole_result));
     for (name, state, accuracy) in experiments(&whole_result) {
-        let run = ["fer-dnn", "ckplus-dnn-cbam"].contains(&name.as_str());
+        let run = ["fer-dnn-cbam", "ckplus-dnn-cbam"].contains(&name.as_str());
         assert_eq!((state == "finished", accuracy.is_f64()), (run, run), "{name}");
     }
     assert_eq!(parts_result["path"], text(&page));
-    let last = "fer-dnn/last.safetensors";
+    let last = "fer-dnn-cbam/last.safetensors";
     assert!(fs::read(whole.join(last)).unwrap() == fs::read(parts.join(last)).unwrap());
 
     let html = fs::read_to_string(&page).unwrap();
@@ -166,13 +166,13 @@ fn the_papers_experiments_go_on_where_they_were() {
     let without = json(&["reproduce", "--report-only", "--epochs", "1", "--out", text(&parts)]);
     let state = |name: &str, result: &Value| experiments(result).into_iter().find(|e| e.0 == name).unwrap().1;
     assert_eq!(
-        (state("fer-dnn", &without), state("fer-vgg", &without)),
+        (state("fer-dnn-cbam", &without), state("fer-vgg", &without)),
         ("finished".into(), "missing data".into())
     );
     assert!(fs::read_to_string(&page).unwrap().contains("needs its data"));
 
-    let list = json(&["reproduce", "--list", "--data", "synthetic", "--limit", "70", "--out", text(&parts)]);
-    assert_eq!((state("fer-dnn", &list), state("fer-vgg", &list)), ("begun".into(), "not run".into()));
+    let list = json(&["reproduce", "--list", "--data", "synthetic", "--limit", "35", "--out", text(&parts)]);
+    assert_eq!((state("fer-dnn-cbam", &list), state("fer-vgg", &list)), ("begun".into(), "not run".into()));
     assert_eq!(state("ckplus-by-person", &list), "missing data");
     let message = failure(&["reproduce", "--only", "fer-dnn,resnet"], 2);
     assert!(message.contains("--only resnet") && message.contains("fer-vgg"), "{message}");
@@ -182,17 +182,17 @@ fn the_papers_experiments_go_on_where_they_were() {
             "--data",
             "synthetic",
             "--limit",
-            "35",
+            "28",
             "--epochs",
             "2",
             "--out",
             text(&parts),
             "--only",
-            "fer-dnn",
+            "fer-dnn-cbam",
         ],
         1,
     );
-    assert!(other.contains("fer-dnn") && other.contains("other options"), "{other}");
+    assert!(other.contains("fer-dnn-cbam") && other.contains("other options"), "{other}");
 }
 
 /// The paper's order of augmentation and cut is off unless asked for, and then said aloud.

@@ -49,6 +49,9 @@ pub(super) fn accuracy(outcome: &Outcome) -> String {
     match outcome.accuracy() {
         Some((mean, None)) => percent(mean),
         Some((mean, Some(deviation))) => format!("{} +- {:.2}", percent(mean), 100.0 * deviation),
+        None if outcome.records.is_empty() && outcome.progress.missing.is_some() => {
+            format!("{NOT_RUN}: missing data")
+        }
         None if outcome.records.is_empty() => NOT_RUN.to_owned(),
         None => "needs its data".to_owned(),
     }
@@ -175,14 +178,18 @@ pub(super) fn confusion(document: &mut Document, outcomes: &[Outcome]) {
     }
 }
 
-/// Where the curves of a figure come from.
+/// Where the curves of a figure come from: each experiment with its epochs, seed and images.
 fn sources<'a>(outcomes: impl IntoIterator<Item = &'a Outcome>) -> String {
     let each = outcomes.into_iter().map(|outcome| {
         let (name, seed) = (outcome.experiment.name, outcome.experiment.seed);
         let epochs: Vec<String> = outcome.records.iter().map(|r| r.rows.len().to_string()).collect();
-        format!("{name} ({} epochs, seed {seed})", epochs.join("+"))
+        let images = outcome
+            .evaluated
+            .first()
+            .map_or(String::new(), |first| format!(", {} images of {}", outcome.images(), first.split));
+        format!("{name} (to epoch {}, seed {seed}{images})", epochs.join(", "))
     });
-    each.collect::<Vec<_>>().join(", ")
+    each.collect::<Vec<_>>().join("; ")
 }
 
 /// What is missing of the experiments `names`.

@@ -10,7 +10,7 @@ mod platform;
 pub use experiments::{Data, EXPERIMENTS, Experiment, Inputs, Progress, Protocol, Source};
 
 use super::run::{Evaluated, Mistake};
-use super::{Document, Table};
+use super::{Document, Table, mean_and_deviation};
 use crate::error::{Error, Result};
 use crate::train::{Record, Sets};
 use moue_kernels::Isa;
@@ -75,11 +75,12 @@ impl Outcome {
 
     /// Mean accuracy over the runs and, of more than one, the standard deviation of a sample.
     pub fn accuracy(&self) -> Option<(f64, Option<f64>)> {
-        let accuracies = self.accuracies();
-        let n = accuracies.len() as f64;
-        let mean = accuracies.iter().sum::<f64>() / n;
-        let squares: f64 = accuracies.iter().map(|x| (x - mean).powi(2)).sum();
-        (n > 0.0).then(|| (mean, (n > 1.0).then(|| (squares / (n - 1.0)).sqrt())))
+        let (mean, deviation) = mean_and_deviation(&self.accuracies());
+        match self.evaluated.len() {
+            0 => None,
+            1 => Some((mean, None)),
+            _ => Some((mean, Some(deviation))),
+        }
     }
 
     /// Images tested, over all runs.
