@@ -222,9 +222,8 @@ fn copies_show_the_boxes_and_originals_stay() {
     assert!(!path("out/c.png").exists());
     assert_eq!(fs::read(path("in/deep/a.jpg")).unwrap(), fs::read(ASTRONAUT).unwrap());
 
-    let weights = best();
-    let arguments =
-        ["predict", "--quiet", "--weights", text(&weights), text(&path("in/deep/a.jpg")), "--annotate"];
+    let (weights, original) = (best(), path("in/deep/a.jpg"));
+    let arguments = ["predict", "--quiet", "--weights", text(&weights), text(&original), "--annotate"];
     let message = failure(&[&arguments[..], &[text(&path("in/deep"))]].concat(), 1);
     assert!(message.contains("a.jpg") && message.contains("replace"), "{message}");
     assert_eq!(fs::read(path("in/deep/a.jpg")).unwrap(), fs::read(ASTRONAUT).unwrap());
