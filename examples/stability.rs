@@ -79,7 +79,7 @@ pub(crate) fn measure(classifier: &mut Classifier, faces: &[Framed]) -> moue::Re
     let flips = changes().into_iter().map(|Change { name, apply }| {
         let after = labels(&*apply)?;
         let flipped = before.iter().zip(after).filter(|(a, b)| **a != *b).count();
-        Ok((name, flipped as f64 / faces.len() as f64))
+        Ok::<_, moue::Error>((name, flipped as f64 / faces.len() as f64))
     });
     flips.collect()
 }

@@ -209,16 +209,15 @@ fn copies_show_the_boxes_and_originals_stay() {
     let copy = image::open(path("out/deep/a.jpg")).unwrap().into_rgb8();
     let photo = astronaut();
     assert_eq!(copy.dimensions(), photo.dimensions());
-    let change = |x: u32, y: u32| {
-        let (a, b) = (copy.get_pixel(x, y).0, photo.get_pixel(x, y).0);
-        a.iter().zip(b).map(|(a, b)| u32::from(a.abs_diff(b))).sum::<u32>()
+    let change = |left: u32, top: u32, width: u32, height: u32| {
+        let part = |picture: &RgbImage| {
+            image::imageops::crop_imm(picture, left, top, width, height).to_image().into_raw()
+        };
+        part(&copy).iter().zip(part(&photo)).map(|(a, b)| a.abs_diff(b)).max().unwrap()
     };
-    let mean =
-        |points: &[(u32, u32)]| points.iter().map(|&(x, y)| change(x, y)).sum::<u32>() / points.len() as u32;
-    // The box's left edge, somewhere within two pixels; the middle of the face is as it was.
-    let edge = (136..141).map(|x| mean(&(80..110).map(|y| (x, y)).collect::<Vec<_>>())).max().unwrap();
-    let middle = mean(&(150..200).map(|x| (x, 95)).collect::<Vec<_>>());
-    assert!(edge > 100 && middle < 20, "{edge} {middle}");
+    // The label above the box is dark on bright or bright on dark; the face in the box stays as it was, but for JPEG.
+    let (label, face) = (change(138, 40, 75, 12), change(150, 80, 50, 40));
+    assert!(label > 100 && face < 40, "{label} {face}");
     assert_eq!(image::open(path("out/b.png")).unwrap().into_luma8(), GrayImage::new(300, 200));
     assert!(!path("out/c.png").exists());
     assert_eq!(fs::read(path("in/deep/a.jpg")).unwrap(), fs::read(ASTRONAUT).unwrap());
@@ -265,7 +264,7 @@ fn patterns_lists_and_stdin() {
         };
         results.iter().map(name).collect::<Vec<_>>()
     };
-    let found = results(&[text(&path("test/*/?.png"))]);
+    let found = results(&[text(&path("test/*/*.png"))]);
     assert_eq!(names(&found).len(), 4);
     let in_folder = results(&[text(&path("test"))]);
     assert_eq!(names(&found), names(&in_folder));
@@ -323,7 +322,7 @@ fn csv_has_a_row_a_face() {
         "{}",
         rows[1]
     );
-    assert!(rows[2].contains("c.png,,,,,,,,,,,,,,,,") && rows[2].len() > 80, "{}", rows[2]);
+    assert!(rows[2].contains(&format!("c.png{}The image format", ",".repeat(16))), "{}", rows[2]);
     assert!(rows[3].ends_with(",,,,no face found"), "{}", rows[3]);
     let fields = rows[3].split(',').count();
     assert_eq!(fields, header.split(',').count());
