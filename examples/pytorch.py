@@ -223,6 +223,7 @@ def load(path):
         description = json.loads(file.metadata()[ENTRY])
         state = {name: file.get_tensor(name) for name in file.keys()}
     net = Network(description["model"])
+    net.scale /= description.get("temperature", 1.0)
     net.load_state_dict(state)
     return net, description
 

@@ -1,14 +1,15 @@
 //! Everything that a run needs to continue bit for bit.
 //!
 //! A file is the magic `MOUECKP1`, the CRC-32 of the rest (little-endian), and a safetensors archive: parameters
-//! and running buffers under their names, Adam's moments `adam.m` and `adam.v`, the moving average of the weights
-//! `average.values` and `average.buffers` if the run has one, and a JSON description. A run keeps the newest two, so
+//! and running buffers under their names, the optimiser's moments (Adam's `adam.m` and `adam.v`, or
+//! `sgd.momentum`), the moving average of the weights `average.values` and `average.buffers` if the run has one, and a
+//! JSON description. A run keeps the newest two, so
 //! that one is always complete and a damaged one can be replaced.
 
 use crate::archive::{MAX_BYTES, Reader, Writer, not_finite};
 use crate::error::{Error, Result};
 use crate::files::{Staged, read_file};
-use crate::optim::Adam;
+use crate::optim::Optimizer;
 use crate::train::{Average, Config, MAX_STEPS, Progress};
 use crate::weights::{Facts, Weights};
 use moue_datasets::Normalisation;
@@ -35,16 +36,17 @@ pub(crate) struct Header {
     mean: f32,
     std: f32,
     facts: Facts,
-    adam_steps: u64,
+    #[serde(alias = "adam_steps")]
+    optimizer_steps: u64,
 }
 
 impl Header {
     /// Checks that a run can have written this.
     pub(crate) fn check(&self) -> Result<(), String> {
-        let Self { state, adam_steps, .. } = self;
+        let Self { state, optimizer_steps, .. } = self;
         state.config.check()?;
         state.progress.check(&state.config)?;
-        match *adam_steps {
+        match *optimizer_steps {
             0..=MAX_STEPS => Ok(()),
             steps => Err(format!("a run cannot have {steps} steps of the optimiser")),
         }
@@ -56,9 +58,9 @@ impl Header {
 pub(crate) struct Checkpoint {
     pub(crate) state: State,
     pub(crate) weights: Weights,
-    adam_steps: u64,
-    m: Vec<f32>,
-    v: Vec<f32>,
+    optimizer_steps: u64,
+    /// As [`Optimizer::moments`] orders them.
+    moments: Vec<Vec<f32>>,
     average: Option<Average>,
 }
 
@@ -73,30 +75,37 @@ impl State {
         &self,
         folder: &Path,
         weights: &Weights,
-        adam: &Adam,
+        optimizer: &Optimizer,
         average: Option<&Average>,
     ) -> Result<()> {
         let [newest, previous] = files(folder);
-        let (_, m, v) = adam.state();
-        let finite = |x: &[f32]| x.iter().all(|x| x.is_finite());
-        let broken = not_finite(&weights.params).or((!finite(m) || !finite(v)).then_some("Adam's moments"));
+        let broken_moment = || {
+            let mut moments = optimizer.moments().into_iter();
+            moments.find(|(_, values)| !values.iter().all(|x| x.is_finite())).map(|(name, _)| name)
+        };
+        let broken = not_finite(&weights.params).or_else(broken_moment);
         if let Some(name) = broken {
             let path = newest.display();
             return Err(Error::NotFinite(format!("{path}: not written, as `{name}` is not finite")));
         }
-        let staged = Staged::write(&newest, &self.to_bytes(weights, adam, average))?;
+        let staged = Staged::write(&newest, &self.to_bytes(weights, optimizer, average))?;
         if newest.exists() {
             fs::rename(&newest, &previous).map_err(Error::io(&previous))?;
         }
         staged.publish()
     }
 
-    pub(crate) fn to_bytes(&self, weights: &Weights, adam: &Adam, average: Option<&Average>) -> Vec<u8> {
-        let (adam_steps, m, v) = adam.state();
+    pub(crate) fn to_bytes(
+        &self,
+        weights: &Weights,
+        optimizer: &Optimizer,
+        average: Option<&Average>,
+    ) -> Vec<u8> {
         let mut writer = Writer::default();
         writer.params(&weights.params);
-        writer.tensor("adam.m", &[m.len()], m);
-        writer.tensor("adam.v", &[v.len()], v);
+        for (name, values) in optimizer.moments() {
+            writer.tensor(name, &[values.len()], values);
+        }
         if let Some(Average { values, buffers, .. }) = average {
             writer.tensor("average.values", &[values.len()], values);
             writer.tensor("average.buffers", &[buffers.len()], buffers);
@@ -107,7 +116,7 @@ impl State {
             mean: weights.normalisation.mean,
             std: weights.normalisation.std,
             facts: weights.facts.clone(),
-            adam_steps,
+            optimizer_steps: optimizer.steps(),
         });
         [&MAGIC[..], &crc32fast::hash(&body).to_le_bytes(), &body].concat()
     }
@@ -154,13 +163,16 @@ impl Checkpoint {
         let mut reader = Reader::new(path, archive)?;
         let header: Header = reader.header()?;
         header.check().map_err(|reason| Error::format(path, reason))?;
-        let Header { state, classes, mean, std, facts, adam_steps } = header;
+        let Header { state, classes, mean, std, facts, optimizer_steps } = header;
         let normalisation = Normalisation { mean, std };
         let weights = Weights::read(&mut reader, state.config.model, classes, normalisation, facts)?;
         let len = weights.params.values.len();
-        let (mut m, mut v) = (vec![0.0; len], vec![0.0; len]);
-        reader.take("adam.m", &[len], &mut m)?;
-        reader.take("adam.v", &[len], &mut v)?;
+        let mut moments = Vec::new();
+        for name in state.config.optimizer.moments() {
+            let mut values = vec![0.0; len];
+            reader.take(name, &[len], &mut values)?;
+            moments.push(values);
+        }
         let decay = state.config.refinements.average;
         let mut average = (decay > 0.0).then(|| Average::new(decay, &weights.params));
         if let Some(Average { values, buffers, .. }) = &mut average {
@@ -168,12 +180,12 @@ impl Checkpoint {
             reader.take("average.buffers", &[buffers.len()], buffers)?;
         }
         reader.finish()?;
-        Ok(Self { state, weights, adam_steps, m, v, average })
+        Ok(Self { state, weights, optimizer_steps, moments, average })
     }
 
     /// Gives an optimiser of these weights the stored moments and count of steps.
-    pub(crate) fn restore(&self, adam: &mut Adam) {
-        let fits = adam.restore(self.adam_steps, &self.m, &self.v);
+    pub(crate) fn restore(&self, optimizer: &mut Optimizer) {
+        let fits = optimizer.restore(self.optimizer_steps, &self.moments);
         assert!(fits, "moments were read with the length of these parameters");
     }
 
@@ -197,17 +209,18 @@ pub(crate) fn files(folder: &Path) -> [PathBuf; 2] {
 mod tests {
     use super::*;
     use crate::nn::{CbamPosition, Loss, Model};
+    use crate::optim::Method;
     use crate::train::{Augmentation, Refinements, Schedule};
     use moue_kernels::Isa;
 
-    fn state() -> (State, Weights, Adam, Average) {
+    fn state() -> (State, Weights, Optimizer, Average) {
         let model = Model::new(CbamPosition::None, Loss::Softmax, 2);
         let classes = vec!["happy".to_owned(), "sad".to_owned()];
         let normalisation = Normalisation { mean: 0.5, std: 0.25 };
         let weights = Weights::new(model, classes, normalisation, 1, Isa::fastest()).unwrap();
-        let mut adam = Adam::new(&weights.params, 0.1, Isa::fastest());
-        let ones = vec![1.5; adam.state().1.len()];
-        assert!(adam.restore(7, &ones, &ones));
+        let mut adam = Optimizer::new(Method::Adam, &weights.params, 0.1, Isa::fastest());
+        let ones = vec![1.5; weights.params.values.len()];
+        assert!(adam.restore(7, &[ones.clone(), ones]));
         let config = Config {
             data: "synthetic".to_owned(),
             limit: None,
@@ -215,6 +228,7 @@ mod tests {
             model,
             epochs: 3,
             batch: 32,
+            optimizer: Method::Adam,
             lr: 0.1 + 0.2,
             schedule: Schedule::Cosine,
             seed: u64::MAX,
@@ -235,9 +249,9 @@ mod tests {
         let (loaded, warning) = Checkpoint::load(folder.path()).unwrap();
         assert!(warning.is_none());
         assert_eq!((&loaded.state.config, &loaded.state.progress), (&state.config, &state.progress));
-        let mut restored = Adam::new(&loaded.weights.params, 0.1, Isa::fastest());
+        let mut restored = Optimizer::new(Method::Adam, &loaded.weights.params, 0.1, Isa::fastest());
         loaded.restore(&mut restored);
-        assert_eq!(restored.state(), adam.state());
+        assert_eq!((restored.steps(), restored.moments()), (adam.steps(), adam.moments()));
         let again = loaded.state.to_bytes(&loaded.weights, &restored, loaded.average());
         assert!(again == state.to_bytes(&weights, &adam, Some(&average)));
     }

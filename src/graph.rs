@@ -66,6 +66,7 @@ pub struct Graph {
     pub(crate) labels: Vec<usize>,
     pub(crate) kept: Vec<Var>,
     pub(crate) watched: Vec<Var>,
+    named: Vec<(String, Var)>,
     specs: Vec<ParamSpec>,
     buffers: Vec<ParamSpec>,
     error: Option<Error>,
@@ -80,6 +81,7 @@ impl Graph {
             labels: Vec::new(),
             kept: Vec::new(),
             watched: Vec::new(),
+            named: Vec::new(),
             specs: Vec::new(),
             buffers: Vec::new(),
             error: None,
@@ -146,6 +148,16 @@ impl Graph {
     /// [`Plan::gradient`].
     pub fn watch(&mut self, v: Var) {
         self.watched.push(v);
+    }
+
+    /// Gives a value a name, for those who look inside a model.
+    pub(crate) fn name(&mut self, name: impl Into<String>, v: Var) {
+        self.named.push((name.into(), v));
+    }
+
+    /// The named values, in the order in which they were recorded.
+    pub(crate) fn named(&self) -> &[(String, Var)] {
+        &self.named
     }
 
     /// Records an operation: how `ops` (and users with operations of their own) extend the graph.

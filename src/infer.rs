@@ -161,20 +161,30 @@ impl Forward {
     /// # Errors
     /// No faces, or inconsistent ones.
     pub fn classify(&mut self, faces: &Faces, normalisation: Normalisation) -> Result<Vec<usize>> {
+        self.each(faces, normalisation, argmax)
+    }
+
+    /// What `of` makes of the logits of each face, in the order of `faces`.
+    fn each<T>(
+        &mut self,
+        faces: &Faces,
+        normalisation: Normalisation,
+        of: impl Fn(&[f32]) -> T,
+    ) -> Result<Vec<T>> {
         let loader = Loader::plain(faces, BATCH, normalisation)?;
         let epoch = loader.epoch(0);
         let (mut labels, mut images) = ([0; BATCH], [0; BATCH]);
         let outputs = self.engine.model.classes;
-        let mut classes = Vec::with_capacity(faces.len());
+        let mut results = Vec::with_capacity(faces.len());
         for batch in 0..loader.batches_per_epoch() {
             let n = BATCH.min(faces.len() - batch * BATCH);
             let logits = self.logits(n, |pixels| {
                 loader.fill(&epoch, batch, pixels, &mut labels, &mut images)?;
                 Ok(())
             })?;
-            classes.extend(logits.chunks_exact(outputs).map(argmax));
+            results.extend(logits.chunks_exact(outputs).map(&of));
         }
-        Ok(classes)
+        Ok(results)
     }
 }
 
@@ -193,7 +203,7 @@ fn prepare(model: &Model, params: &Params<f32>, isa: Isa) -> Result<Arena<f32>> 
 }
 
 /// Index of the largest, the first among equals; 0 without any.
-pub(crate) fn argmax(row: &[f32]) -> usize {
+pub(crate) fn argmax<T: PartialOrd>(row: &[T]) -> usize {
     let larger = |best: usize, i: usize| if row[i] > row[best] { i } else { best };
     (1..row.len()).fold(0, larger)
 }
@@ -259,7 +269,8 @@ impl Classifier {
     /// A model that does not compile.
     pub fn probabilities(&mut self, faces: &[&[u8; PIXELS]]) -> Result<Vec<Vec<f32>>> {
         let Self { weights, forward, views } = self;
-        let (scale, classes) = (weights.model.logit_scale(), weights.model.classes);
+        let scale = weights.softmax_scale();
+        let classes = weights.model.classes;
         let (maps, (factor, addend)) = (views.maps(), weights.normalisation.affine());
         let count = maps.len();
         let mut probabilities = Vec::with_capacity(faces.len());
@@ -283,6 +294,17 @@ impl Classifier {
             }));
         }
         Ok(probabilities)
+    }
+
+    /// Scores of the classes for each of `faces` as they are, `[n, classes]` row-major: softmax of these over a
+    /// temperature gives the probabilities, whatever temperature the weights have.
+    ///
+    /// # Errors
+    /// No faces, or inconsistent ones.
+    pub fn scores(&mut self, faces: &Faces) -> Result<Vec<f64>> {
+        let scale = self.weights.model.logit_scale();
+        let scaled = |row: &[f32]| row.iter().map(|&x| scale * f64::from(x)).collect::<Vec<f64>>();
+        Ok(self.forward.each(faces, self.weights.normalisation, scaled)?.concat())
     }
 
     /// The index of the most probable class for each of `faces`.
@@ -342,6 +364,20 @@ mod tests {
         assert_eq!(together[66], single[0]);
         let labels = classifier.classify(&faces).unwrap();
         assert_eq!(labels, together.iter().map(|p| argmax(p)).collect::<Vec<_>>());
+
+        // A temperature makes probabilities sharper or flatter and leaves their order.
+        let tempered = |temperature| {
+            let weights = Weights { temperature, ..classifier.weights().clone() };
+            Classifier::new(weights, Isa::fastest()).unwrap().probabilities(&all[..9]).unwrap()
+        };
+        for ((sharp, plain), flat) in tempered(0.25).iter().zip(&together).zip(&tempered(4.0)) {
+            let top = argmax(plain);
+            assert!(argmax(sharp) == top && argmax(flat) == top);
+            assert!(sharp[top] > plain[top] && plain[top] > flat[top] && flat[top] > 1.0 / 7.0);
+        }
+        let scores = classifier.scores(&faces).unwrap();
+        let row: Vec<f32> = scores[7 * 66..7 * 67].iter().map(|&x| x as f32).collect();
+        assert_eq!(softmax(&row, 1.0), together[66]);
 
         let mirrored: Vec<u8> = faces.face(3).chunks(48).flat_map(|row| row.iter().rev().copied()).collect();
         let pair = [faces.face(3).try_into().unwrap(), mirrored[..].try_into().unwrap()];

@@ -8,10 +8,13 @@
 
 mod archive;
 mod arena;
+mod chart;
 mod checkpoint;
 pub mod cli;
 mod error;
+pub mod explain;
 mod export;
+pub mod faces;
 mod files;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -26,6 +29,7 @@ mod params;
 mod plan;
 mod planner;
 pub mod profile;
+pub mod report;
 mod tensor;
 pub mod train;
 mod views;
@@ -37,7 +41,7 @@ pub use infer::{Classifier, Forward};
 pub use moue_datasets as datasets;
 pub use moue_datasets::Rng;
 pub use moue_kernels::{Isa, Shape};
-pub use optim::Adam;
+pub use optim::{Adam, Method, Optimizer, Sgd};
 pub use params::{Init, ParamSpec, Params};
 pub use plan::{OpTime, Plan};
 pub use tensor::Tensor;

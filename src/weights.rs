@@ -13,7 +13,8 @@
 //! | `head.weight` | classes, 128 for AM-Softmax; 128, classes for softmax |
 //!
 //! The metadata has the one entry `moue`, a JSON object: `version` of the format (1), `model`, `classes` (names in
-//! the order of the logits), `mean` and `std` (the input is (pixel/255 - mean) / std), and `facts` of the training.
+//! the order of the logits), `mean` and `std` (the input is (pixel/255 - mean) / std), and `facts` of the training; and,
+//! where `moue calibrate` has found one, the `temperature` that the logits are divided by before the softmax (else 1).
 
 use crate::archive::{MAX_BYTES, Reader, Writer, not_finite};
 use crate::error::{Error, Result};
@@ -58,6 +59,21 @@ struct Header {
     mean: f32,
     std: f32,
     facts: Facts,
+    #[serde(default = "untempered", skip_serializing_if = "is_untempered")]
+    temperature: f64,
+}
+
+pub(crate) fn untempered() -> f64 {
+    1.0
+}
+
+/// Whether logits can be divided by it.
+pub(crate) fn is_temperature(x: f64) -> bool {
+    x.is_finite() && x > 0.0
+}
+
+pub(crate) fn is_untempered(temperature: &f64) -> bool {
+    *temperature == untempered()
 }
 
 /// A trained model.
@@ -73,9 +89,17 @@ pub struct Weights {
     pub params: Params<f32>,
     /// How they came about.
     pub facts: Facts,
+    /// What the logits are divided by before the softmax (Guo et al. 2017, section 4.2): 1 unless they were
+    /// calibrated. It makes probabilities flatter (above 1) or sharper and changes no label.
+    pub temperature: f64,
 }
 
 impl Weights {
+    /// What scores are multiplied with before the softmax: the loss's scale over the temperature.
+    pub fn softmax_scale(&self) -> f64 {
+        self.model.logit_scale() / self.temperature
+    }
+
     /// Fresh weights drawn from `seed`.
     ///
     /// # Errors
@@ -91,7 +115,7 @@ impl Weights {
         model.record(&mut graph, 1);
         let params = graph.init_params(&mut Rng::new(seed));
         graph.compile_forward::<f32>(isa)?;
-        Ok(Self { model, classes, normalisation, params, facts: Facts::default() })
+        Ok(Self { model, classes, normalisation, params, facts: Facts::default(), temperature: untempered() })
     }
 
     /// Writes the file at `path`, atomically: it is complete, or as it was before.
@@ -120,6 +144,7 @@ impl Weights {
             mean: self.normalisation.mean,
             std: self.normalisation.std,
             facts: self.facts.clone(),
+            temperature: self.temperature,
         })
     }
 
@@ -141,9 +166,13 @@ impl Weights {
             return Err(Error::format(path, reason));
         }
         let normalisation = Normalisation { mean: header.mean, std: header.std };
+        let temperature = header.temperature;
+        if !is_temperature(temperature) {
+            return Err(Error::format(path, format!("a temperature of {temperature}")));
+        }
         let weights = Self::read(&mut reader, header.model, header.classes, normalisation, header.facts)?;
         reader.finish()?;
-        Ok(weights)
+        Ok(Self { temperature, ..weights })
     }
 
     /// Takes a model's parameters out of a file that describes it so.
@@ -156,7 +185,7 @@ impl Weights {
     ) -> Result<Self> {
         let (specs, buffers) = described_specs(reader.path(), &model, &classes, normalisation)?;
         let params = reader.params(specs, buffers)?;
-        Ok(Self { model, classes, normalisation, params, facts })
+        Ok(Self { model, classes, normalisation, params, facts, temperature: untempered() })
     }
 }
 
@@ -227,9 +256,13 @@ mod tests {
         let path = folder.path().join("w.safetensors");
         let mut saved = weights(CbamPosition::Block4);
         saved.facts = Facts { accuracy: Some(0.1 + 0.2), epochs: 3, seed: u64::MAX, ..Facts::default() };
+        // What older files lack is not written where it says nothing.
+        assert!(!String::from_utf8_lossy(&saved.to_bytes()).contains("temperature"));
+        saved.temperature = 0.1 + 0.7;
         saved.save(&path).unwrap();
         let loaded = Weights::load(&path).unwrap();
         assert_eq!(loaded.to_bytes(), saved.to_bytes());
+        assert_eq!(loaded.temperature, saved.temperature);
         assert_eq!((loaded.model, &loaded.facts), (saved.model, &saved.facts));
         assert_eq!(loaded.normalisation, saved.normalisation);
     }
@@ -287,6 +320,8 @@ mod tests {
         assert!(complaint(&classes.to_bytes()).contains("1 class names for 2 classes"));
         let flat = Weights { normalisation: Normalisation { mean: 0.0, std: 0.0 }, ..good.clone() };
         assert!(complaint(&flat.to_bytes()).contains("deviation 0"));
+        let frozen = Weights { temperature: 0.0, ..good.clone() };
+        assert!(complaint(&frozen.to_bytes()).contains("a temperature of 0"));
         let loss = Loss::AmSoftmax { scale: -1.0, margin: 0.0 };
         let scaled = Weights { model: Model { loss, ..good.model }, ..good };
         assert!(complaint(&scaled.to_bytes()).contains("positive scale"));

@@ -4,7 +4,7 @@ use std::io::Cursor;
 use std::path::Path;
 
 use image::imageops::{self, FilterType};
-use image::{DynamicImage, GrayImage, ImageDecoder, ImageReader, Limits};
+use image::{DynamicImage, GrayImage, ImageDecoder, ImageReader, Limits, Luma, Rgb, RgbImage};
 
 use crate::faces::{Face, PIXELS, SIDE};
 use crate::files::{Disk, Files};
@@ -55,18 +55,30 @@ pub fn read_grey(path: &Path) -> Result<GrayImage> {
 
 /// [`read_grey`] in any tree of files.
 pub(crate) fn grey_in(files: &impl Files, path: &Path) -> Result<GrayImage> {
+    decode_grey(&bytes_in(files, path)?)
+}
+
+/// Reads and decodes the image at `path`, colours and all; see [`decode_image`].
+///
+/// # Errors
+/// As [`read_face`].
+pub fn read_image(path: &Path) -> Result<DynamicImage> {
+    decode_image(&bytes_in(&Disk, path)?)
+}
+
+/// A file's bytes, up to [`MAX_BYTES`].
+fn bytes_in(files: &impl Files, path: &Path) -> Result<Vec<u8>> {
     let bytes = files.read(path, MAX_BYTES + 1)?;
     if bytes.len() as u64 > MAX_BYTES {
         return Err(Error::Image(format!("the file is larger than {} MiB", MAX_BYTES >> 20)));
     }
-    decode_grey(&bytes)
+    Ok(bytes)
 }
 
 /// Decodes an image to 8-bit grey in its own size.
 ///
-/// Colours become luma with the weights of Rec. 709 (0.2126, 0.7152, 0.0722), 16-bit samples are
-/// scaled, an alpha channel is dropped, the first frame of an animation is taken, and the Exif
-/// orientation is applied.
+/// Colours become luma with the weights of Rec. 709 (0.2126, 0.7152, 0.0722) and 16-bit samples are
+/// scaled; all else is as [`decode_image`] has it.
 ///
 /// # Errors
 /// [`Error::Image`] as for [`decode_face`].
@@ -76,6 +88,19 @@ pub fn decode_grey(bytes: &[u8]) -> Result<GrayImage> {
 
 /// [`decode_grey`] with other limits.
 pub(crate) fn grey_within(bytes: &[u8], max_dimension: u32, max_bytes: u64) -> Result<GrayImage> {
+    image_within(bytes, max_dimension, max_bytes).map(DynamicImage::into_luma8)
+}
+
+/// Decodes an image as it is seen: the Exif orientation is applied, the first frame of an animation is
+/// taken, and what is transparent shows white.
+///
+/// # Errors
+/// [`Error::Image`] as for [`decode_face`].
+pub fn decode_image(bytes: &[u8]) -> Result<DynamicImage> {
+    image_within(bytes, MAX_DIMENSION, MAX_BYTES)
+}
+
+fn image_within(bytes: &[u8], max_dimension: u32, max_bytes: u64) -> Result<DynamicImage> {
     if bytes.is_empty() {
         return Err(Error::Image("the file is empty".to_owned()));
     }
@@ -87,7 +112,30 @@ pub(crate) fn grey_within(bytes: &[u8], max_dimension: u32, max_bytes: u64) -> R
     if bytes.starts_with(&[0xff, 0xd8]) && !jpeg_is_complete(bytes) {
         return Err(Error::Image("truncated JPEG: the end-of-image marker is missing".to_owned()));
     }
-    Ok(image.into_luma8())
+    Ok(if image.color().has_alpha() { on_white(image) } else { image })
+}
+
+/// What is seen of an image with an alpha channel on white paper.
+fn on_white(image: DynamicImage) -> DynamicImage {
+    let over = |value: u8, alpha: u8| {
+        let (value, alpha) = (u32::from(value), u32::from(alpha));
+        ((value * alpha + 255 * (255 - alpha) + 127) / 255) as u8
+    };
+    if image.color().has_color() {
+        let image = image.into_rgba8();
+        let seen = |x, y| {
+            let [r, g, b, alpha] = image.get_pixel(x, y).0;
+            Rgb([r, g, b].map(|value| over(value, alpha)))
+        };
+        RgbImage::from_fn(image.width(), image.height(), seen).into()
+    } else {
+        let image = image.into_luma_alpha8();
+        let seen = |x, y| {
+            let [value, alpha] = image.get_pixel(x, y).0;
+            Luma([over(value, alpha)])
+        };
+        GrayImage::from_fn(image.width(), image.height(), seen).into()
+    }
 }
 
 fn decode(bytes: &[u8], max_dimension: u32, max_bytes: u64) -> image::ImageResult<DynamicImage> {
@@ -156,7 +204,7 @@ fn jpeg_is_complete(bytes: &[u8]) -> bool {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use image::{ImageFormat, Luma, Rgb, RgbImage};
+    use image::{ImageFormat, LumaA, Rgba, RgbaImage};
 
     pub(crate) fn encode(image: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
         let mut bytes = Cursor::new(Vec::new());
@@ -187,6 +235,16 @@ pub(crate) mod tests {
         assert!((f32::from(face[0]) - luma).abs() <= 1.0);
         let deep = image::ImageBuffer::<Luma<u16>, _>::from_pixel(48, 48, Luma([0x8080]));
         assert_eq!(decode_face(&encode(deep, ImageFormat::Png)).unwrap(), [0x80; PIXELS]);
+    }
+
+    #[test]
+    fn transparent_pixels_show_white() {
+        let image = RgbaImage::from_fn(48, 48, |x, _| Rgba([100, 100, 100, if x < 24 { 0 } else { 51 }]));
+        let face = decode_face(&encode(image, ImageFormat::Png)).unwrap();
+        // 100 / 5 + 255 * 4 / 5
+        assert_eq!((face[0], face[47]), (255, 224));
+        let grey = image::GrayAlphaImage::from_pixel(48, 48, LumaA([9, 255]));
+        assert_eq!(decode_face(&encode(grey, ImageFormat::Png)).unwrap(), [9; PIXELS]);
     }
 
     #[test]

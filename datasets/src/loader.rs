@@ -9,6 +9,19 @@ use crate::{Augment, Error, Result, Rng};
 const SHUFFLE_STREAM: u64 = 0x7368_7566;
 const AUGMENT_STREAM: u64 = 0x6175_676d;
 
+/// Which faces an epoch visits, in which order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sampling {
+    /// Each once, as stored.
+    InOrder,
+    /// Each once, in an order of (seed, epoch).
+    Shuffled,
+    /// As many of each class, give or take one, in an order of (seed, epoch): faces of a class that
+    /// has fewer than its share are repeated, one time or another once more, and a random part of a
+    /// larger class is left out.
+    Balanced,
+}
+
 /// Cuts a set of faces into batches.
 ///
 /// Everything is a function of (seed, epoch, image): which batches were drawn before, and on how many
@@ -16,12 +29,12 @@ const AUGMENT_STREAM: u64 = 0x6175_676d;
 /// (epoch, batch).
 ///
 /// ```
-/// use moue_datasets::{Augment, Dataset, Loader, Normalisation, OpenOptions, PIXELS};
+/// use moue_datasets::{Augment, Dataset, Loader, Normalisation, OpenOptions, PIXELS, Sampling};
 ///
 /// let options = OpenOptions { synthetic_per_class: 10, ..OpenOptions::default() };
 /// let data = Dataset::open("synthetic", &options)?;
 /// let normalisation = Normalisation::of(&data.train);
-/// let loader = Loader::new(&data.train, 32, normalisation, Augment::paper(), 0, true)?;
+/// let loader = Loader::new(&data.train, 32, normalisation, Augment::paper(), 0, Sampling::Shuffled)?;
 ///
 /// let mut pixels = vec![0.0; loader.batch() * PIXELS];
 /// let (mut labels, mut images) = (vec![0; loader.batch()], vec![0; loader.batch()]);
@@ -39,7 +52,9 @@ pub struct Loader<'a> {
     normalisation: Normalisation,
     augment: Augment,
     seed: u64,
-    shuffle: bool,
+    sampling: Sampling,
+    /// For [`Sampling::Balanced`]: the faces of each class that has any.
+    classes: Vec<Vec<u32>>,
 }
 
 /// The order of one epoch, from [`Loader::epoch`].
@@ -73,7 +88,7 @@ impl<'a> Loader<'a> {
         normalisation: Normalisation,
         augment: Augment,
         seed: u64,
-        shuffle: bool,
+        sampling: Sampling,
     ) -> Result<Self> {
         if batch == 0 {
             return Err(Error::invalid("batch", "at least 1", batch));
@@ -88,7 +103,8 @@ impl<'a> Loader<'a> {
             return Err(Error::invalid("normalisation", "a finite mean and a positive std", got));
         }
         augment.check()?;
-        Ok(Self { faces, batch, normalisation, augment, seed, shuffle })
+        let classes = if sampling == Sampling::Balanced { by_class(faces) } else { Vec::new() };
+        Ok(Self { faces, batch, normalisation, augment, seed, sampling, classes })
     }
 
     /// A loader for evaluation: the faces as they are, in their own order.
@@ -96,7 +112,7 @@ impl<'a> Loader<'a> {
     /// # Errors
     /// As [`Loader::new`].
     pub fn plain(faces: &'a Faces, batch: usize, normalisation: Normalisation) -> Result<Self> {
-        Self::new(faces, batch, normalisation, Augment::none(), 0, false)
+        Self::new(faces, batch, normalisation, Augment::none(), 0, Sampling::InOrder)
     }
 
     /// Faces per batch; the last batch of an epoch may be smaller.
@@ -119,7 +135,7 @@ impl<'a> Loader<'a> {
         self.faces.len().div_ceil(self.batch)
     }
 
-    /// The order of epoch `number`: shuffled by (seed, epoch), or as stored without shuffling.
+    /// The order of epoch `number`.
     pub fn epoch(&self, number: u64) -> Epoch {
         let mut epoch = Epoch { number, order: Vec::with_capacity(self.faces.len()) };
         self.advance(&mut epoch, number);
@@ -130,9 +146,32 @@ impl<'a> Loader<'a> {
     pub fn advance(&self, epoch: &mut Epoch, number: u64) {
         epoch.number = number;
         epoch.order.clear();
-        epoch.order.extend(0..self.faces.len() as u32);
-        if self.shuffle {
-            Rng::stream(&[SHUFFLE_STREAM, self.seed, number]).shuffle(&mut epoch.order);
+        let mut rng = Rng::stream(&[SHUFFLE_STREAM, self.seed, number]);
+        match self.sampling {
+            Sampling::InOrder | Sampling::Shuffled => epoch.order.extend(0..self.faces.len() as u32),
+            Sampling::Balanced => self.balance(&mut rng, &mut epoch.order),
+        }
+        if self.sampling != Sampling::InOrder {
+            rng.shuffle(&mut epoch.order);
+        }
+    }
+
+    /// Appends as many faces as there are, the same number of each class. Allocates nothing.
+    fn balance(&self, rng: &mut Rng, order: &mut Vec<u32>) {
+        let (share, more) = (self.faces.len() / self.classes.len(), self.faces.len() % self.classes.len());
+        for (i, class) in self.classes.iter().enumerate() {
+            let share = share + usize::from(i < more);
+            (0..share / class.len()).for_each(|_| order.extend(class));
+            // Reservoir sampling: each face is as likely to be among the rest.
+            let rest = share % class.len();
+            let start = order.len();
+            order.extend(&class[..rest]);
+            for (seen, &face) in class.iter().enumerate().skip(rest) {
+                let place = rng.below(seen + 1);
+                if place < rest {
+                    order[start + place] = face;
+                }
+            }
         }
     }
 
@@ -199,6 +238,16 @@ impl<'a> Loader<'a> {
     }
 }
 
+/// The faces of each class that has any.
+fn by_class(faces: &Faces) -> Vec<Vec<u32>> {
+    let mut classes = vec![Vec::new(); 1 << u8::BITS];
+    for (face, &label) in (0..).zip(&faces.labels) {
+        classes[usize::from(label)].push(face);
+    }
+    classes.retain(|class| !class.is_empty());
+    classes
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -226,7 +275,7 @@ mod tests {
     }
 
     fn training(faces: &Faces) -> Loader<'_> {
-        Loader::new(faces, 8, Normalisation::of(faces), Augment::paper(), 5, true).unwrap()
+        Loader::new(faces, 8, Normalisation::of(faces), Augment::paper(), 5, Sampling::Shuffled).unwrap()
     }
 
     #[test]
@@ -247,6 +296,33 @@ mod tests {
         assert_ne!(images, (0..30).collect::<Vec<_>>(), "shuffled");
         images.sort_unstable();
         assert_eq!(images, (0..30).collect::<Vec<_>>());
+    }
+
+    /// Ten faces of class 2, three of class 5, one of class 9 have five, five and four places.
+    #[test]
+    fn a_balanced_epoch_visits_classes_equally() {
+        let mut faces = sample(14);
+        faces.labels = [vec![2; 10], vec![5; 3], vec![9]].concat();
+        let normalisation = Normalisation::identity();
+        let loader = Loader::new(&faces, 4, normalisation, Augment::none(), 1, Sampling::Balanced).unwrap();
+        let mut visits = [0; 14];
+        for number in 0..300 {
+            let epoch = loader.epoch(number);
+            assert_eq!(epoch, loader.epoch(number));
+            let count = |face: u32| epoch.order().iter().filter(|&&f| f == face).count();
+            let counts: Vec<usize> = (0..14).map(count).collect();
+            assert_eq!(
+                [&counts[..10], &counts[10..13], &counts[13..]].map(|c| c.iter().sum::<usize>()),
+                [5, 5, 4]
+            );
+            assert!(
+                counts[..10].iter().all(|&n| n <= 1) && counts[10..13].iter().all(|n| (1..=2).contains(n))
+            );
+            visits.iter_mut().zip(counts).for_each(|(sum, n)| *sum += n);
+        }
+        // Half of 300 epochs each, to five standard deviations of a binomial.
+        assert!(visits[..10].iter().all(|n| (107..=193).contains(n)), "{visits:?}");
+        assert_ne!(loader.epoch(0).order(), loader.epoch(1).order());
     }
 
     #[test]

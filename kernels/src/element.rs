@@ -33,6 +33,7 @@ pub trait Element:
     + LossKernels
     + SvmKernels
     + AdamKernels
+    + SgdKernels
 {
     /// Rounds to this type.
     fn from_f64(x: f64) -> Self;

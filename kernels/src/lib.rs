@@ -33,6 +33,7 @@ pub mod reduce;
 pub mod registry;
 mod residual;
 mod rows;
+mod sgd;
 mod shape;
 mod simd;
 mod slots;
@@ -58,6 +59,7 @@ pub use norm_conv::{ConvLayer, InputGrad, NormConv, NormConvBackward, NormConvFo
 pub use pointwise::PointwiseKernels;
 pub use pool::PoolKernels;
 pub use residual::{Branch, ResidualBackward, ResidualKernels};
+pub use sgd::{Sgd, SgdKernels};
 pub use shape::{Conv, ConvBackward, Grad, Mode, Shape};
 pub use simd::Simd;
 pub use stem::StemKernels;

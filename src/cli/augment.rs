@@ -4,11 +4,10 @@ use super::{Context, data};
 use crate::error::{Error, Result};
 use crate::files::write_atomically;
 use crate::output::outln;
+use crate::report::png;
 use crate::train::Augmentation;
-use image::ImageFormat;
 use moue_datasets::message::shown;
 use moue_datasets::{Split, augmentation_sheet};
-use std::io::Cursor;
 use std::path::PathBuf;
 
 /// Draw a sheet: for each class a face of the data and random versions of it.
@@ -50,9 +49,7 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
     let faces = dataset.split(args.split)?;
     let (draws, scale) = (usize::from(args.draws), usize::from(args.scale));
     let sheet = augmentation_sheet(faces, &args.augment.ranges(), draws, args.seed, scale)?;
-    let mut png = Cursor::new(Vec::new());
-    sheet.write_to(&mut png, ImageFormat::Png).map_err(|e| Error::format(&args.out, e.to_string()))?;
-    write_atomically(&args.out, png.get_ref())?;
+    write_atomically(&args.out, &png(&sheet))?;
     let (width, height) = sheet.dimensions();
     let json = serde_json::json!({ "path": args.out, "width": width, "height": height });
     context.print(&json, || outln!("{}: {width} x {height} pixels", shown(&args.out)));

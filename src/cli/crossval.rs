@@ -4,17 +4,18 @@ use super::recipe::{RecipeArgs, default_folder, stop_signal};
 use super::{Context, data};
 use crate::error::{Error, Result};
 use crate::output::{errln, outln};
-use crate::train::{Config, Fold, Folding, Options, Report, Resume, RunFolder, Session, Sets};
-use moue_datasets::Dataset;
+use crate::train::{Config, Fold, Folding, MAX_COPIES, Options, Report, Schedule, Session, Sets};
 use serde::Serialize;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::path::PathBuf;
 use std::time::Duration;
+
+/// Copies of each image with `--paper-folds`.
+const PAPER_COPIES: u8 = 5;
 
 /// Cross-validate: train on all folds of the training split but one, test on that one, for each fold in turn.
 ///
 /// Only the images that are trained on are augmented, after the cut, so that no copy of a tested face is seen in
-/// training. A fold's result is the accuracy after the last epoch: the best epoch would be chosen on the tested fold.
+/// training (--paper-folds does otherwise). A fold's result is the accuracy after the last epoch: the best epoch would be chosen on the tested fold.
 /// Each fold is a run in its own folder below --out; Ctrl-C stops, and the same command goes on.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -26,6 +27,15 @@ pub(super) struct Args {
     /// What is dealt to the folds.
     #[arg(long, value_enum, default_value_t = Folding::Image)]
     by: Folding,
+    /// Make N fixed augmented copies of each image, of tested ones too, in place of new versions in every epoch
+    /// [default: 0; with --paper-folds 5].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(..=MAX_COPIES as i64))]
+    copies: Option<u8>,
+    /// Cut the folds after the copies were made, as the paper does: copies of tested faces are then trained on, and the
+    /// accuracy is not one of unseen faces. Without this option the same copies are made of the parts after the cut, so
+    /// that the difference is what the leak is worth.
+    #[arg(long)]
+    paper_folds: bool,
     /// Folder for the folds' runs; what it holds of them is continued [default: runs/MODEL-LOSS-DATA-crossval].
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
@@ -40,6 +50,10 @@ struct CrossValidation {
     model: &'static str,
     loss: &'static str,
     by: Folding,
+    /// Fixed augmented copies of each image.
+    copies: usize,
+    /// Whether copies of tested images were trained on.
+    leaky: bool,
     epochs: u64,
     /// Accuracy on each fold after the last epoch, 0 to 1.
     folds: Vec<f64>,
@@ -51,11 +65,34 @@ struct CrossValidation {
 
 impl Args {
     fn fold(&self, index: usize) -> Fold {
-        Fold { of: self.folds as usize, index, by: self.by }
+        let copies = self.copies.unwrap_or(if self.paper_folds { PAPER_COPIES } else { 0 });
+        Fold {
+            copies: copies.into(),
+            leaky: self.paper_folds,
+            ..Fold::new(self.folds as usize, index, self.by)
+        }
     }
 
     pub(super) fn check(&self) -> Result<()> {
-        self.recipe.config(Some(self.fold(0))).map(drop)
+        let Fold { copies, leaky, by, .. } = self.fold(0);
+        if leaky && copies == 0 {
+            return Err(Error::Usage(
+                "--paper-folds: without --copies there is nothing that leaks".to_owned(),
+            ));
+        }
+        if leaky && by == Folding::Subject {
+            let reason = "--paper-folds: with --by subject all copies of a face are in one fold";
+            return Err(Error::Usage(reason.to_owned()));
+        }
+        if copies > 0 && self.recipe.unvaried() {
+            return Err(Error::Usage("--copies: --augment none would make them all the same".to_owned()));
+        }
+        let config = self.recipe.config(Some(self.fold(0)))?;
+        if config.schedule == Schedule::Plateau {
+            let reason = "--schedule plateau: the fold that is tested would steer its own training";
+            return Err(Error::Usage(reason.to_owned()));
+        }
+        Ok(())
     }
 }
 
@@ -64,6 +101,7 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
         isa: context.isa,
         quiet: context.quiet,
         stop_after: None,
+        stop_at: None,
         checkpoint_every: Duration::from_secs(args.checkpoint_every.into()),
     };
     let config = args.recipe.config(None)?;
@@ -71,6 +109,11 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
     if args.by == Folding::Image && dataset.train.subjects.is_some() && !context.quiet {
         errln!(
             "moue: warning: cut by image, a person may be in both parts, and is recognised again; see --by subject"
+        );
+    }
+    if args.paper_folds && !context.quiet {
+        errln!(
+            "moue: warning: --paper-folds: copies of tested faces are trained on; this is no accuracy of unseen faces"
         );
     }
     let out = args.out.clone().unwrap_or_else(|| {
@@ -82,42 +125,24 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
     let mut reports = Vec::new();
     for index in 0..args.folds as usize {
         let path = out.join(format!("fold{index}"));
-        reports.push(train(config.clone(), args.fold(index), &dataset, &path, &options, &stop)?);
+        let mut config = Config { fold: Some(args.fold(index)), ..config.clone() };
+        let sets = Sets::fold(&dataset, args.fold(index), &config)?;
+        config.model.classes = sets.classes.len();
+        reports.push(Session::run_in(&path, config, &sets, &options, &stop)?);
     }
-    let result = CrossValidation::new(args.by, &reports);
+    let result = CrossValidation::new(args.fold(0), &reports);
     context.print(&result, || result.print());
     Ok(())
 }
 
-/// Trains on one fold, or goes on with it.
-fn train(
-    mut config: Config,
-    fold: Fold,
-    data: &Dataset,
-    path: &Path,
-    options: &Options,
-    stop: &AtomicBool,
-) -> Result<Report> {
-    let sets = Sets::fold(data, fold)?;
-    config.fold = Some(fold);
-    config.model.classes = sets.classes.len();
-    if !RunFolder::holds_run(path) {
-        return Session::start(config, &sets, RunFolder::create(path)?, options)?.run(stop);
-    }
-    let resume = Resume::open(path, Some(config.epochs))?;
-    if *resume.config() != config {
-        let reason = "was started with other options; repeat those, or choose another --out";
-        return Err(Error::format(path, reason));
-    }
-    resume.session(&sets, options)?.run(stop)
-}
-
 impl CrossValidation {
-    fn new(by: Folding, reports: &[Report]) -> Self {
+    fn new(fold: Fold, reports: &[Report]) -> Self {
         let folds: Vec<f64> = reports.iter().filter_map(|report| report.last_accuracy).collect();
         let (mean, std) = mean_and_deviation(&folds);
         let Report { model, loss, epochs, .. } = reports[0];
-        Self { model, loss, by, epochs, folds, mean, std, seconds: reports.iter().map(|r| r.seconds).sum() }
+        let Fold { by, copies, leaky, .. } = fold;
+        let seconds = reports.iter().map(|r| r.seconds).sum();
+        Self { model, loss, by, copies, leaky, epochs, folds, mean, std, seconds }
     }
 
     fn print(&self) {
@@ -126,12 +151,13 @@ impl CrossValidation {
         }
         let Self { model, loss, epochs, seconds, .. } = self;
         let (mean, std) = (100.0 * self.mean, 100.0 * self.std);
-        outln!("{model} with {loss}, {epochs} epochs: {mean:.2} % +- {std:.2}; {seconds:.1} s");
+        let leak = if self.leaky { "; copies of tested faces were trained on" } else { "" };
+        outln!("{model} with {loss}, {epochs} epochs: {mean:.2} % +- {std:.2}{leak}; {seconds:.1} s");
     }
 }
 
 /// Mean and standard deviation of a sample.
-fn mean_and_deviation(values: &[f64]) -> (f64, f64) {
+pub(super) fn mean_and_deviation(values: &[f64]) -> (f64, f64) {
     let n = values.len() as f64;
     let mean = values.iter().sum::<f64>() / n;
     let squares: f64 = values.iter().map(|x| (x - mean).powi(2)).sum();

@@ -22,6 +22,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         "predict",
         &[
             "moue predict --weights runs/fer/best.safetensors me.jpg",
+            "moue predict --weights runs/fer/best.safetensors --annotate seen photos/",
             "moue predict --weights runs/fer/best.safetensors photos/ --json > expressions.json",
         ],
     ),
@@ -42,6 +43,20 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("gradcheck", &["moue gradcheck --op conv3x3"]),
     ("profile", &["moue profile step", "moue profile dsconv --json", "moue profile infer --batch 32"]),
     ("augment", &["moue augment --data fer2013.csv --out sheet.png"]),
+    ("report", &["moue report runs/fer", "moue report runs/fer --data fer2013.csv --split test"]),
+    (
+        "reproduce",
+        &[
+            "moue reproduce --data synthetic --limit 70 --epochs 1    to try it",
+            "moue reproduce --data fer2013.csv --ckplus ck+ --hours 8",
+        ],
+    ),
+    (
+        "calibrate",
+        &[
+            "moue calibrate --weights runs/fer/best.safetensors --data fer2013.csv --out calibrated.safetensors",
+        ],
+    ),
     (
         "completions",
         &[

@@ -1,6 +1,7 @@
 //! The command line: one file a command, each with its options and its `run`.
 
 mod augment;
+mod calibrate;
 mod crossval;
 mod data;
 mod eval;
@@ -11,6 +12,8 @@ mod model;
 mod predict;
 mod profile;
 mod recipe;
+mod report;
+mod reproduce;
 #[cfg(feature = "serve")]
 mod serve;
 mod shell;
@@ -59,11 +62,13 @@ impl Cli {
             Command::Gradcheck(args) => args.check(),
             Command::Profile(args) => args.check(),
             Command::Augment(args) => args.check(),
-            Command::Export(_) | Command::Import(_) => Ok(()),
-            Command::Completions(_) | Command::Man(_) => Ok(()),
+            Command::Report(args) => args.check(),
+            Command::Reproduce(args) => args.check(),
+            Command::Predict(args) => args.check(self.global.json),
             #[cfg(feature = "serve")]
             Command::Serve(_) => Ok(()),
-            Command::Train(_) | Command::Eval(_) | Command::Predict(_) => Ok(()),
+            Command::Export(_) | Command::Import(_) | Command::Completions(_) | Command::Man(_) => Ok(()),
+            Command::Train(_) | Command::Eval(_) | Command::Calibrate(_) => Ok(()),
         }
     }
 }
@@ -81,6 +86,9 @@ enum Command {
     Gradcheck(gradcheck::Args),
     Profile(profile::Args),
     Augment(augment::Args),
+    Report(report::Args),
+    Reproduce(reproduce::Args),
+    Calibrate(calibrate::Args),
     Completions(shell::CompletionsArgs),
     Man(shell::ManArgs),
 }
@@ -177,6 +185,9 @@ fn run(cli: Cli) -> Result<()> {
         Command::Gradcheck(args) => gradcheck::run(args, &context),
         Command::Profile(args) => profile::run(args, &context),
         Command::Augment(args) => augment::run(args, &context),
+        Command::Report(args) => report::run(args, &context),
+        Command::Reproduce(args) => reproduce::run(args, &context),
+        Command::Calibrate(args) => calibrate::run(args, &context),
         Command::Completions(args) => shell::completions(args, &context),
         Command::Man(args) => shell::man(args, &context),
     })

@@ -3,6 +3,8 @@
 use super::model::ModelArgs;
 use super::{data, positive};
 use crate::error::{Error, Result};
+use crate::nn::Loss;
+use crate::optim::Method;
 use crate::output::errln;
 use crate::train::{Augmentation, Config, Fold, MAX_BATCH, MAX_EPOCHS, Refinements, Schedule};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -29,9 +31,12 @@ pub(super) struct RecipeArgs {
     /// Images a step.
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=MAX_BATCH as i64))]
     batch: u32,
-    /// Learning rate of Adam at the start.
-    #[arg(long, value_name = "RATE", default_value_t = 1e-3, allow_negative_numbers = true, value_parser = positive)]
-    lr: f64,
+    /// Optimiser.
+    #[arg(long, value_enum, default_value_t = Method::Adam)]
+    optimizer: Method,
+    /// Learning rate at the start [default: 0.001 for adam, 0.01 for sgd].
+    #[arg(long, value_name = "RATE", allow_negative_numbers = true, value_parser = positive)]
+    lr: Option<f64>,
     /// How the learning rate changes; raising --epochs at a resume stretches what is left of the curve.
     #[arg(long, value_enum, default_value_t = Schedule::Constant)]
     schedule: Schedule,
@@ -46,7 +51,7 @@ pub(super) struct RecipeArgs {
 }
 
 /// Names of the options above but for the epochs, for --resume to exclude them.
-pub(super) const RECIPE: [&str; 18] = [
+pub(super) const RECIPE: [&str; 20] = [
     "data",
     "limit",
     "model",
@@ -57,6 +62,7 @@ pub(super) const RECIPE: [&str; 18] = [
     "scale",
     "margin",
     "batch",
+    "optimizer",
     "lr",
     "schedule",
     "seed",
@@ -65,23 +71,37 @@ pub(super) const RECIPE: [&str; 18] = [
     "smoothing",
     "erase",
     "average",
+    "balance",
 ];
 
 impl RecipeArgs {
+    /// Whether training images are taken as they are.
+    pub(super) fn unvaried(&self) -> bool {
+        self.augment == Augmentation::None
+    }
+
     /// The run that the options ask for; the number of classes is not known yet.
     pub(super) fn config(&self, fold: Option<Fold>) -> Result<Config> {
         if let Some(Fold { of, index, .. }) = fold.filter(|fold| fold.index >= fold.of) {
             return Err(Error::Usage(format!("--fold {index}: folds are counted from 0 to {}", of - 1)));
+        }
+        let model = self.model.model(0)?;
+        if model.loss == Loss::Svm && self.refinements.smoothing > 0.0 {
+            return Err(Error::Usage("--smoothing: the SVM's loss has no targets to smooth".to_owned()));
         }
         let synthetic = self.data.data == "synthetic";
         Ok(Config {
             data: self.data.data.clone(),
             limit: self.data.limit,
             fold,
-            model: self.model.model(0)?,
+            model,
             epochs: self.epochs.unwrap_or(if synthetic { SYNTHETIC_EPOCHS } else { EPOCHS }),
             batch: self.batch as usize,
-            lr: self.lr,
+            optimizer: self.optimizer,
+            lr: self.lr.unwrap_or(match self.optimizer {
+                Method::Adam => 1e-3,
+                Method::Sgd => 1e-2,
+            }),
             schedule: self.schedule,
             seed: self.seed,
             augment: self.augment,

@@ -49,6 +49,7 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
         isa: context.isa,
         quiet: context.quiet,
         stop_after: args.stop_after_steps,
+        stop_at: None,
         checkpoint_every: Duration::from_secs(args.checkpoint_every.into()),
     };
     let report = match &args.resume {
@@ -85,11 +86,7 @@ impl Args {
     /// The run that the options ask for; the number of classes is not known yet.
     pub(super) fn config(&self) -> Result<Config> {
         let fold = self.folds.zip(self.fold);
-        self.recipe.config(fold.map(|(of, index)| Fold {
-            of: of as usize,
-            index: index as usize,
-            by: self.by,
-        }))
+        self.recipe.config(fold.map(|(of, index)| Fold::new(of as usize, index as usize, self.by)))
     }
 }
 

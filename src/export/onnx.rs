@@ -27,8 +27,8 @@ impl Weights {
     /// The network as an ONNX model (opset 17, float32), ready to be written to a file.
     ///
     /// Input `faces` `[N, 1, 48, 48]`: grey values from 0 to 255, N free; the normalisation is part of the model.
-    /// Outputs `[N, classes]`: `logits`, times [`Model::logit_scale`](crate::nn::Model::logit_scale), and
-    /// `probabilities`, their softmax. Batch norms are folded into the convolutions. The metadata names `model`,
+    /// Outputs `[N, classes]`: `logits`, times [`Weights::softmax_scale`], and `probabilities`, their
+    /// softmax. Batch norms are folded into the convolutions. The metadata names `model`,
     /// `classes` (a JSON array in the order of the outputs), `mean` and `std`.
     ///
     /// # Errors
@@ -47,7 +47,7 @@ impl Weights {
         }
         let scores = writer.named(net.logits)?;
         writer.emit("Flatten", &[&scores], "scores", [int("axis", 1)]);
-        let scale = writer.scalar("logit_scale", self.model.logit_scale() as f32);
+        let scale = writer.scalar("logit_scale", self.softmax_scale() as f32);
         writer.emit("Mul", &["scores", &scale], LOGITS, []);
         writer.emit("Softmax", &[LOGITS], PROBABILITIES, [int("axis", 1)]);
         Ok(self.model_proto(writer).encode_to_vec())

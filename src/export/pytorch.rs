@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::files::read_file;
 use crate::nn::Model;
 use crate::params::{ParamSpec, Params};
-use crate::weights::{Facts, Weights, described_specs};
+use crate::weights::{Facts, Weights, described_specs, is_temperature, is_untempered, untempered};
 use moue_datasets::Normalisation;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -32,12 +32,22 @@ struct Description {
     classes: Vec<String>,
     mean: f32,
     std: f32,
+    #[serde(default = "untempered", skip_serializing_if = "is_untempered")]
+    temperature: f64,
 }
 
 impl Description {
     fn of(weights: &Weights) -> Self {
         let Normalisation { mean, std } = weights.normalisation;
-        Self { version: VERSION, model: weights.model, classes: weights.classes.clone(), mean, std }
+        let Weights { model, classes, temperature, .. } = weights;
+        Self {
+            version: VERSION,
+            model: *model,
+            classes: classes.clone(),
+            mean,
+            std,
+            temperature: *temperature,
+        }
     }
 }
 
@@ -78,9 +88,12 @@ impl Weights {
                 format!("no description `{PYTORCH}` in its metadata of the network that it is"),
             )
         })?;
-        let Description { version, model, classes, mean, std } = described;
+        let Description { version, model, classes, mean, std, temperature } = described;
         if version != VERSION {
             return Err(Error::format(path, format!("layouts of version {version}, expected {VERSION}")));
+        }
+        if !is_temperature(temperature) {
+            return Err(Error::format(path, format!("a temperature of {temperature}")));
         }
         let normalisation = Normalisation { mean, std };
         let (specs, buffers) = described_specs(path, &model, &classes, normalisation)?;
@@ -88,7 +101,7 @@ impl Weights {
         // How many batches a norm has seen; it does not matter for momenta that are numbers.
         reader.ignore(|name| name.ends_with(".num_batches_tracked"));
         reader.finish()?;
-        Ok(Self { model, classes, normalisation, params, facts: Facts::default() })
+        Ok(Self { model, classes, normalisation, params, facts: Facts::default(), temperature })
     }
 }
 

@@ -83,6 +83,8 @@ impl Model {
                 h = identity_block(layers, &format!("{name}.identity{}", k + 1), h, width);
             }
             h = attend_here(layers, h, here);
+            let map = layers.plain(h);
+            layers.graph().name(name, map);
         }
         let h = layers.plain(h);
         layers.output_module(h, FEATURES)
@@ -100,6 +102,7 @@ impl Model {
             if self.cbam == CbamPosition::Pools {
                 x = attend(layers.graph(), self.attention, &format!("cbam{}", i + 1), x);
             }
+            layers.graph().name(name, x);
         }
         layers.graph().flatten(x)
     }

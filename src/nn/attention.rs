@@ -43,6 +43,7 @@ pub fn cbam(g: &mut Graph, name: &str, x: Var) -> Var {
     let pooled = g.channel_pool(x);
     let map = g.conv7x7(pooled, w);
     let map = g.sigmoid(map);
+    g.name(format!("{name}.spatial"), map);
     g.scale_pixels(x, map)
 }
 

@@ -69,5 +69,6 @@ pub fn residual_block(g: &mut Graph, name: &str, x: impl Into<Operand>, c: usize
 pub fn output_module(g: &mut Graph, x: Var, c: usize) -> Var {
     let h = conv_bn_relu(g, "out", "", x, c);
     let h = g.normed(h);
+    g.name("out", h);
     g.global_avg(h)
 }

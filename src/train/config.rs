@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::nn::Model;
+use crate::optim::Method;
 use moue_datasets::{Augment, MAX_CLASSES};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -11,6 +12,9 @@ pub(crate) const MAX_EPOCHS: u64 = 1_000_000;
 
 /// Most images a step.
 pub(crate) const MAX_BATCH: usize = 4096;
+
+/// Most fixed copies of each image: at 100, FER2013 takes 6.7 GB.
+pub(crate) const MAX_COPIES: usize = 100;
 
 /// Most steps of a run: the most epochs on as many images as can be numbered.
 pub(crate) const MAX_STEPS: u64 = MAX_EPOCHS << u32::BITS;
@@ -30,7 +34,10 @@ pub struct Config {
     pub epochs: u64,
     /// Images a step.
     pub batch: usize,
-    /// Adam's learning rate at the start.
+    /// Optimiser.
+    #[serde(default)]
+    pub optimizer: Method,
+    /// Its learning rate at the start.
     pub lr: f64,
     /// How the learning rate changes.
     #[serde(default)]
@@ -65,6 +72,11 @@ pub struct Refinements {
     // Polyak and Juditsky 1992, with exponential weights.
     #[arg(long, value_name = "DECAY", default_value_t = 0.0, allow_negative_numbers = true, value_parser = fraction)]
     pub average: f64,
+    /// Class-balanced sampling: an epoch has as many images of each class, rare ones repeated and a random part of the
+    /// frequent ones left out.
+    #[arg(long)]
+    #[serde(default)]
+    pub balance: bool,
 }
 
 /// Whether `x` is from 0 to below 1: what each of the refinements is.
@@ -84,14 +96,15 @@ impl Config {
     /// What a file cannot ask for, as the command line refuses it too.
     pub(crate) fn check(&self) -> Result<(), String> {
         self.model.check()?;
-        let fold = self.fold.unwrap_or(Fold { of: 2, index: 0, by: Folding::Image });
-        let Refinements { weight_decay, smoothing, erase, average } = self.refinements;
+        let fold = self.fold.unwrap_or(Fold::new(2, 0, Folding::Image));
+        let Refinements { weight_decay, smoothing, erase, average, balance: _ } = self.refinements;
         let within = [
             ("epochs", (1..=MAX_EPOCHS).contains(&self.epochs), self.epochs.to_string()),
             ("batch", (1..=MAX_BATCH).contains(&self.batch), self.batch.to_string()),
             ("lr", self.lr.is_finite() && self.lr > 0.0, self.lr.to_string()),
             ("limit", self.limit != Some(0), "0".to_owned()),
             ("fold", fold.of >= 2 && fold.index < fold.of, format!("{} of {}", fold.index, fold.of)),
+            ("copies", fold.copies <= MAX_COPIES, fold.copies.to_string()),
             ("classes", (1..=MAX_CLASSES).contains(&self.model.classes), self.model.classes.to_string()),
             ("weight_decay", is_fraction(weight_decay), weight_decay.to_string()),
             ("smoothing", is_fraction(smoothing), smoothing.to_string()),
@@ -101,6 +114,14 @@ impl Config {
         match within.into_iter().find(|(_, fits, _)| !fits) {
             Some((name, _, value)) => Err(format!("a run cannot have {name} {value}")),
             None => Ok(()),
+        }
+    }
+
+    /// How training images are varied while they are trained on: not at all if there are fixed copies.
+    pub fn variation(&self) -> Augment {
+        match self.fold {
+            Some(Fold { copies: 1.., .. }) => Augment::none(),
+            _ => self.augment.ranges(),
         }
     }
 
@@ -123,6 +144,24 @@ pub struct Fold {
     /// What is dealt to the folds.
     #[serde(default)]
     pub by: Folding,
+    /// Fixed augmented copies of each image, in place of new versions in every epoch.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub copies: usize,
+    /// Cut with the copies already made, as the paper does it: copies of tested images are then trained on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leaky: bool,
+}
+
+/// For fields that are only written where they say something.
+fn is_zero(n: &usize) -> bool {
+    *n == 0
+}
+
+impl Fold {
+    /// Fold `index` of `of`, of images or persons as they are.
+    pub fn new(of: usize, index: usize, by: Folding) -> Self {
+        Self { of, index, by, copies: 0, leaky: false }
+    }
 }
 
 /// What is dealt to folds.
@@ -145,16 +184,36 @@ pub enum Schedule {
     Constant,
     /// Down to 0 along half a cosine (Loshchilov and Hutter 2017, eq. 5, without restarts).
     Cosine,
+    /// Three such cosines, each twice as long as the one before (the same paper's warm restarts).
+    Restarts,
+    /// Halved whenever five epochs have brought no better accuracy on the split that is watched.
+    Plateau,
 }
 
+/// Epochs without a better one that [`Schedule::Plateau`] waits for.
+pub(super) const PATIENCE: u64 = 5;
+
 impl Schedule {
-    /// What the learning rate is multiplied with when `done` of the run's steps, 0 to 1, are made.
-    pub fn factor(self, done: f64) -> f64 {
+    /// What the learning rate is multiplied with when `done` of the run's steps, 0 to 1, are made, and it was cut
+    /// `cuts` times.
+    pub fn factor(self, done: f64, cuts: u32) -> f64 {
         match self {
             Self::Constant => 1.0,
-            Self::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * done.clamp(0.0, 1.0)).cos()),
+            Self::Cosine => cosine(done),
+            // Of seven parts the first, two and four.
+            Self::Restarts => match 7.0 * done {
+                part if part < 1.0 => cosine(part),
+                part if part < 3.0 => cosine((part - 1.0) / 2.0),
+                part => cosine((part - 3.0) / 4.0),
+            },
+            Self::Plateau => 0.5f64.powi(cuts.min(1000) as i32),
         }
     }
+}
+
+/// Half a cosine from 1 at 0 to 0 at 1.
+fn cosine(done: f64) -> f64 {
+    0.5 * (1.0 + (std::f64::consts::PI * done.clamp(0.0, 1.0)).cos())
 }
 
 /// How training images are varied.
@@ -220,10 +279,27 @@ mod tests {
 
     #[test]
     fn cosine_goes_from_one_through_a_half_to_nothing() {
-        let at = |done| Schedule::Cosine.factor(done);
+        let at = |done| Schedule::Cosine.factor(done, 0);
         assert_eq!(at(0.0), 1.0);
         assert!((at(0.5) - 0.5).abs() < 1e-15 && at(1.0).abs() < 1e-15 && at(1.5).abs() < 1e-15);
         assert!((at(1.0 / 3.0) - 0.75).abs() < 1e-15);
-        assert_eq!(Schedule::Constant.factor(0.7), 1.0);
+        assert_eq!(Schedule::Constant.factor(0.7, 0), 1.0);
+    }
+
+    #[test]
+    fn restarts_begin_anew_after_one_and_three_of_seven_parts() {
+        let at = |part: f64| Schedule::Restarts.factor(part / 7.0, 0);
+        for start in [0.0, 1.0, 3.0] {
+            assert!(at(start + 1e-9) > 0.999_999 && (start == 0.0 || at(start - 1e-9) < 1e-6));
+        }
+        for middle in [0.5, 2.0, 5.0] {
+            assert!((at(middle) - 0.5).abs() < 1e-12);
+        }
+        assert!(at(7.0) < 1e-12);
+    }
+
+    #[test]
+    fn a_plateau_halves() {
+        assert_eq!([0, 1, 3].map(|cuts| Schedule::Plateau.factor(0.5, cuts)), [1.0, 0.5, 0.125]);
     }
 }

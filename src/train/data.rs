@@ -2,7 +2,7 @@
 
 use super::{Config, Fold, Folding};
 use crate::error::Result;
-use moue_datasets::{Dataset, Faces, Split};
+use moue_datasets::{Dataset, Faces, Split, folds};
 
 /// The splits of a run.
 #[derive(Debug)]
@@ -22,23 +22,41 @@ impl Sets {
     /// A fold that cannot be cut.
     pub fn new(data: Dataset, config: &Config) -> Result<Self> {
         if let Some(fold) = config.fold {
-            return Self::fold(&data, fold);
+            return Self::fold(&data, fold, config);
         }
         let held = [(Split::Validation, data.validation), (Split::Test, data.test)];
         let held = held.into_iter().filter_map(|(split, faces)| Some((split, faces?))).collect();
         Ok(Self { classes: data.classes, train: data.train, held })
     }
 
-    /// The parts of the training split of `data` of which one is tested.
+    /// The parts of the training split of `data` of which one is tested. Fixed copies are drawn as `config` says,
+    /// before or after the cut.
     ///
     /// # Errors
     /// A fold that cannot be cut.
-    pub fn fold(data: &Dataset, fold: Fold) -> Result<Self> {
-        let (train, test) = match fold.by {
-            Folding::Image => data.fold(fold.of, fold.index)?,
-            Folding::Subject => data.fold_by_subject(fold.of, fold.index)?,
+    pub fn fold(data: &Dataset, fold: Fold, config: &Config) -> Result<Self> {
+        let cut = |faces: &Faces| match fold.by {
+            Folding::Image => folds::fold(faces, &data.classes, fold.of, fold.index),
+            Folding::Subject => folds::fold_by_subject(faces, &data.classes, fold.of, fold.index),
+        };
+        let copied = |faces: &Faces| faces.with_copies(&config.augment.ranges(), fold.copies, config.seed);
+        let (train, test) = match (fold.copies, fold.leaky) {
+            (0, _) => cut(&data.train)?,
+            (_, true) => cut(&copied(&data.train)?)?,
+            (_, false) => {
+                let (train, test) = cut(&data.train)?;
+                (copied(&train)?, copied(&test)?)
+            }
         };
         Ok(Self { classes: data.classes.clone(), train, held: vec![(Split::Test, test)] })
+    }
+
+    /// The faces of `split`, if there are any.
+    pub fn split(&self, split: Split) -> Option<&Faces> {
+        match split {
+            Split::Train => Some(&self.train).filter(|faces| !faces.is_empty()),
+            _ => self.held.iter().find(|(held, _)| *held == split).map(|(_, faces)| faces),
+        }
     }
 
     /// What decides which epoch's weights are the best: validation if there is one, else test.

@@ -85,12 +85,13 @@ impl<'a> Feed<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use moue_datasets::{Augment, Normalisation, Split, synthetic};
+    use moue_datasets::{Augment, Normalisation, Sampling, Split, synthetic};
 
     #[test]
     fn epochs_follow_each_other() {
         let faces = synthetic::faces(0, Split::Train, 1).unwrap();
-        let loader = Loader::new(&faces, 3, Normalisation::identity(), Augment::none(), 1, true).unwrap();
+        let sampling = Sampling::Shuffled;
+        let loader = Loader::new(&faces, 3, Normalisation::identity(), Augment::none(), 1, sampling).unwrap();
         let mut feed = Feed::new(loader.clone(), 4, 1);
         let mut batch = Batch::new(3);
         let mut seen = Vec::new();

@@ -25,6 +25,9 @@ const MAX_CONFIG: u64 = 1 << 20;
 const MAX_METRICS: u64 = 1000 * MAX_EPOCHS;
 
 const CONFIG: &str = "config.json";
+const METRICS: &str = "metrics.jsonl";
+const BEST: &str = "best.safetensors";
+const LAST: &str = "last.safetensors";
 
 /// A run's folder, locked against other processes.
 #[derive(Debug)]
@@ -112,17 +115,17 @@ impl RunFolder {
 
     /// Weights of the best epoch.
     pub fn best(&self) -> PathBuf {
-        self.path.join("best.safetensors")
+        self.path.join(BEST)
     }
 
     /// Weights of the last epoch.
     pub fn last(&self) -> PathBuf {
-        self.path.join("last.safetensors")
+        self.path.join(LAST)
     }
 
     /// One line an epoch.
     pub fn metrics(&self) -> PathBuf {
-        self.path.join("metrics.jsonl")
+        self.path.join(METRICS)
     }
 
     /// What the run was started with.
@@ -173,8 +176,55 @@ impl RunFolder {
         if !path.exists() {
             return Ok(String::new());
         }
-        String::from_utf8(read_file(&path, MAX_METRICS)?).map_err(|e| Error::format(path, e.to_string()))
+        read_text(&path)
     }
+}
+
+/// What the folder of a run tells, read without touching it: another process may be at work on the run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// The folder.
+    pub path: PathBuf,
+    /// What the run was started with.
+    pub config: Config,
+    /// The epochs that are over.
+    pub rows: Vec<EpochRow>,
+}
+
+impl Record {
+    /// Reads `config.json` and `metrics.jsonl` of the run at `path`.
+    ///
+    /// # Errors
+    /// [`Error::Format`] if there is no run or a line cannot be read; [`Error::Io`].
+    pub fn read(path: &Path) -> Result<Self> {
+        fs::metadata(path).map_err(Error::io(path))?;
+        let config = path.join(CONFIG);
+        if !config.exists() {
+            return Err(Error::format(path, "not the folder of a run: no config.json"));
+        }
+        let config = Config::parse(&config, &read_file(&config, MAX_CONFIG)?)?;
+        let metrics = path.join(METRICS);
+        let text = if metrics.exists() { read_text(&metrics)? } else { String::new() };
+        let row = |(i, line): (usize, &str)| {
+            serde_json::from_str(line).map_err(|e| Error::format(&metrics, format!("line {}: {e}", i + 1)))
+        };
+        let rows = text.lines().enumerate().map(row).collect::<Result<_>>()?;
+        Ok(Self { path: path.to_owned(), config, rows })
+    }
+
+    /// Weights of the best epoch.
+    pub fn best(&self) -> PathBuf {
+        self.path.join(BEST)
+    }
+
+    /// Weights of the last epoch.
+    pub fn last(&self) -> PathBuf {
+        self.path.join(LAST)
+    }
+}
+
+fn read_text(path: &Path) -> Result<String> {
+    String::from_utf8(read_file(path, MAX_METRICS)?).map_err(|e| Error::format(path, e.to_string()))
 }
 
 #[cfg(test)]

@@ -13,9 +13,9 @@ mod trainer;
 
 pub(crate) use average::Average;
 pub use config::{Augmentation, Config, Fold, Folding, Refinements, Schedule};
-pub(crate) use config::{MAX_BATCH, MAX_EPOCHS, MAX_STEPS};
+pub(crate) use config::{MAX_BATCH, MAX_COPIES, MAX_EPOCHS, MAX_STEPS};
 pub use data::Sets;
-pub use folder::RunFolder;
+pub use folder::{Record, RunFolder};
 pub use progress::{Best, EpochRow, Progress, Tally};
 pub use session::{Options, Report, Resume, Session};
 pub use trainer::{Recipe, Step, Trainer};

@@ -84,11 +84,26 @@ pub struct Progress {
     pub total: Tally,
     /// Best epoch.
     pub best: Option<Best>,
+    /// How often the learning rate was cut: see [`Schedule::Plateau`](super::Schedule::Plateau)...
+    #[serde(default)]
+    pub cuts: u32,
+    /// ...and after which epoch the last time.
+    #[serde(default)]
+    pub cut: u64,
     /// Time in seconds, evaluation included, over all processes that worked on the run.
     pub seconds: f64,
 }
 
 impl Progress {
+    /// Cuts the learning rate if `patience` epochs have passed since the best one and the last cut.
+    pub(super) fn cut_on_plateau(&mut self, patience: u64) {
+        let since = self.best.map_or(0, |best| best.epoch).max(self.cut);
+        if self.epoch >= since + patience {
+            self.cuts += 1;
+            self.cut = self.epoch;
+        }
+    }
+
     /// Checks that a run of `config` can have come here: that adding to these numbers cannot overflow.
     pub(crate) fn check(&self, config: &Config) -> Result<(), String> {
         let best = self.best.unwrap_or(Best { epoch: 0, accuracy: 0.0 });
@@ -96,6 +111,8 @@ impl Progress {
             && self.step <= MAX_STEPS
             && self.batch as u64 <= self.step
             && best.epoch <= self.epoch
+            && self.cut <= self.epoch
+            && u64::from(self.cuts) <= self.epoch
             && best.accuracy.is_finite()
             && is_duration(self.seconds)
             && [&self.tally, &self.last, &self.total].into_iter().all(Tally::is_possible);
@@ -134,6 +151,11 @@ pub struct EpochRow {
 }
 
 impl EpochRow {
+    /// Accuracy on the watched split, if there is one.
+    pub fn held_accuracy(&self) -> Option<f64> {
+        self.validation_accuracy.or(self.test_accuracy)
+    }
+
     /// As a line for people.
     pub fn line(&self, epochs: u64) -> String {
         let held = match (self.validation_accuracy, self.test_accuracy) {
@@ -148,5 +170,26 @@ impl EpochRow {
             100.0 * self.train_accuracy,
             self.images_per_second,
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The best epoch is the second, and later the ninth.
+    #[test]
+    fn a_plateau_is_counted_from_the_best_epoch_and_from_the_last_cut() {
+        let mut progress = Progress::default();
+        let mut cuts = Vec::new();
+        for epoch in 1..=14 {
+            progress.epoch = epoch;
+            if [2, 9].contains(&epoch) {
+                progress.best = Some(Best { epoch, accuracy: 0.5 });
+            }
+            progress.cut_on_plateau(3);
+            cuts.push(progress.cuts);
+        }
+        assert_eq!(cuts, [0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3]);
     }
 }

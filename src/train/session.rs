@@ -1,7 +1,8 @@
 //! A run: epochs of steps, evaluation, files, interruption and resuming.
 
+use super::config::PATIENCE;
 use super::console::Console;
-use super::{Best, Config, EpochRow, Recipe, RunFolder, Sets, Trainer};
+use super::{Best, Config, EpochRow, Recipe, RunFolder, Schedule, Sets, Trainer};
 use crate::archive::not_finite;
 use crate::checkpoint::{self, Checkpoint, State};
 use crate::error::{Error, Result};
@@ -25,6 +26,8 @@ pub struct Options {
     pub quiet: bool,
     /// Stops after this many steps as if interrupted.
     pub stop_after: Option<u64>,
+    /// Stops at this moment as if interrupted.
+    pub stop_at: Option<Instant>,
     /// Between two checkpoints within an epoch: the most work that a killed process loses.
     pub checkpoint_every: Duration,
 }
@@ -125,7 +128,7 @@ impl Resume {
         }
         let weights = checkpoint.weights.clone();
         let mut session = Session::new(state, weights, sets, folder, options)?;
-        checkpoint.restore(session.trainer.adam_mut());
+        checkpoint.restore(session.trainer.optimizer_mut());
         session.trainer.set_average(checkpoint.average().cloned());
         session.say(&format!("resumed at step {}", session.state.progress.step))?;
         Ok(session)
@@ -142,6 +145,7 @@ pub struct Session<'a> {
     forward: Forward,
     console: Console,
     stop_after: Option<u64>,
+    stop_at: Option<Instant>,
     checkpoint_every: Duration,
     /// When the last checkpoint was written.
     saved: Instant,
@@ -159,6 +163,10 @@ impl<'a> Session<'a> {
             let (ours, theirs) = (config.model.classes, sets.classes.len());
             let reason = format!("a model of {ours} classes, but {} has {theirs}", config.data);
             return Err(Error::format(folder.path(), reason));
+        }
+        if config.schedule == Schedule::Plateau && sets.watched().is_none() {
+            let reason = format!("--schedule plateau watches a held-out split, and {} has none", config.data);
+            return Err(Error::Usage(reason));
         }
         let normalisation = Normalisation::of(&sets.train);
         let mut weights =
@@ -187,15 +195,17 @@ impl<'a> Session<'a> {
         let (config, progress) = (&state.config, &state.progress);
         let recipe = Recipe {
             batch: config.batch,
+            optimizer: config.optimizer,
             lr: config.lr,
             schedule: config.schedule,
             epochs: config.epochs,
             seed: config.seed,
-            augment: config.augment.ranges(),
+            augment: config.variation(),
             refinements: config.refinements,
         };
         let position = (progress.epoch, progress.batch);
-        let trainer = Trainer::new(weights, &sets.train, &recipe, position, options.isa)?;
+        let mut trainer = Trainer::new(weights, &sets.train, &recipe, position, options.isa)?;
+        trainer.set_cuts(progress.cuts);
         if progress.batch >= trainer.steps_per_epoch() {
             let (done, steps) = (progress.batch, trainer.steps_per_epoch());
             return Err(Error::format(folder.path(), format!("{done} steps into an epoch of {steps}")));
@@ -209,10 +219,34 @@ impl<'a> Session<'a> {
             folder,
             trainer,
             stop_after: options.stop_after,
+            stop_at: options.stop_at,
             checkpoint_every: options.checkpoint_every,
             saved: Instant::now(),
             clock: Instant::now(),
         })
+    }
+
+    /// Starts the run of `config` in the folder at `path`, or goes on with what is there of it; `config` may ask for
+    /// more epochs than it was started with. Then as [`Session::run`].
+    ///
+    /// # Errors
+    /// As [`Session::start`], [`Resume::open`], [`Session::run`]; and a run of other options in the folder.
+    pub fn run_in(
+        path: &Path,
+        config: Config,
+        sets: &'a Sets,
+        options: &Options,
+        stop: &AtomicBool,
+    ) -> Result<Report> {
+        if !RunFolder::holds_run(path) {
+            return Self::start(config, sets, RunFolder::create(path)?, options)?.run(stop);
+        }
+        let resume = Resume::open(path, Some(config.epochs))?;
+        if *resume.config() != config {
+            let reason = "was started with other options; repeat those, or choose another --out";
+            return Err(Error::format(path, reason));
+        }
+        resume.session(sets, options)?.run(stop)
     }
 
     /// Trains to the last epoch.
@@ -238,7 +272,8 @@ impl<'a> Session<'a> {
         while self.state.progress.epoch < self.state.config.epochs {
             self.step()?;
             let progress = &self.state.progress;
-            let enough = self.stop_after.is_some_and(|n| progress.step - first >= n);
+            let enough = self.stop_after.is_some_and(|n| progress.step - first >= n)
+                || self.stop_at.is_some_and(|moment| Instant::now() >= moment);
             let finished = progress.epoch >= self.state.config.epochs;
             if (enough || stop.load(Ordering::Relaxed)) && !finished {
                 return self.pause();
@@ -293,6 +328,10 @@ impl<'a> Session<'a> {
         result.save(&self.folder.last())?;
         let row = self.row(accuracy);
         self.folder.save_metrics(&row)?;
+        if self.state.config.schedule == Schedule::Plateau {
+            self.state.progress.cut_on_plateau(PATIENCE);
+            self.trainer.set_cuts(self.state.progress.cuts);
+        }
         self.save_checkpoint()?;
         self.say(&row.line(self.state.config.epochs))
     }
@@ -333,7 +372,7 @@ impl<'a> Session<'a> {
     fn save_checkpoint(&mut self) -> Result<()> {
         self.tick();
         let trainer = &self.trainer;
-        self.state.save(self.folder.path(), trainer.weights(), trainer.adam(), trainer.average())?;
+        self.state.save(self.folder.path(), trainer.weights(), trainer.optimizer(), trainer.average())?;
         self.saved = Instant::now();
         Ok(())
     }

@@ -7,11 +7,11 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, Phase};
 use crate::infer::argmax;
 use crate::nn::{Model, Network};
-use crate::optim::Adam;
+use crate::optim::{Method, Optimizer};
 use crate::params::Params;
 use crate::plan::Plan;
 use crate::weights::Weights;
-use moue_datasets::{Augment, Faces, Loader};
+use moue_datasets::{Augment, Faces, Loader, Sampling};
 use moue_kernels::Isa;
 
 /// How the weights are moved.
@@ -19,6 +19,8 @@ use moue_kernels::Isa;
 pub struct Recipe {
     /// Images a step; an epoch's last step may have fewer.
     pub batch: usize,
+    /// Optimiser.
+    pub optimizer: Method,
     /// Learning rate at the start.
     pub lr: f64,
     /// How the learning rate changes...
@@ -62,7 +64,9 @@ pub struct Trainer<'a> {
     faces: &'a Faces,
     weights: Weights,
     recipe: Recipe,
-    adam: Adam,
+    optimizer: Optimizer,
+    /// How often the learning rate was cut.
+    cuts: u32,
     average: Option<Average>,
     /// For full batches and for an epoch's smaller last one, whichever exist.
     plans: Vec<(usize, Sized)>,
@@ -83,9 +87,10 @@ impl<'a> Trainer<'a> {
         (epoch, batch): (u64, usize),
         isa: Isa,
     ) -> Result<Self> {
-        let Refinements { weight_decay, smoothing, erase, average } = recipe.refinements;
+        let Refinements { weight_decay, smoothing, erase, average, balance } = recipe.refinements;
+        let sampling = if balance { Sampling::Balanced } else { Sampling::Shuffled };
         let augment = Augment { erase: erase as f32, ..recipe.augment };
-        let loader = Loader::new(faces, recipe.batch, weights.normalisation, augment, recipe.seed, true)?;
+        let loader = Loader::new(faces, recipe.batch, weights.normalisation, augment, recipe.seed, sampling)?;
         let (full, rest) = (faces.len() / recipe.batch, faces.len() % recipe.batch);
         let sizes = [(full > 0).then_some(recipe.batch), (rest > 0).then_some(rest)];
         let mut plans = Vec::new();
@@ -93,11 +98,14 @@ impl<'a> Trainer<'a> {
             plans.push((n, Sized::new(&weights.model, n, smoothing, isa)?));
         }
         let capacity = recipe.batch.min(faces.len());
-        let adam = Adam::new(&weights.params, recipe.lr, isa).with_decay(weight_decay);
+        let optimizer =
+            Optimizer::new(recipe.optimizer, &weights.params, recipe.lr, isa).with_decay(weight_decay);
         let average = (average > 0.0).then(|| Average::new(average, &weights.params));
         let feed = Feed::new(loader, epoch, batch);
         let (current, next) = (Batch::new(capacity), Batch::new(capacity));
-        let mut trainer = Self { faces, weights, recipe: *recipe, adam, average, plans, feed, current, next };
+        let (recipe, cuts) = (*recipe, 0);
+        let mut trainer =
+            Self { faces, weights, recipe, optimizer, cuts, average, plans, feed, current, next };
         trainer.feed.fill(&mut trainer.current)?;
         Ok(trainer)
     }
@@ -133,13 +141,18 @@ impl<'a> Trainer<'a> {
     }
 
     /// The optimiser with its state.
-    pub fn adam(&self) -> &Adam {
-        &self.adam
+    pub fn optimizer(&self) -> &Optimizer {
+        &self.optimizer
     }
 
     /// The optimiser, to restore its state.
-    pub fn adam_mut(&mut self) -> &mut Adam {
-        &mut self.adam
+    pub fn optimizer_mut(&mut self) -> &mut Optimizer {
+        &mut self.optimizer
+    }
+
+    /// Sets how often the learning rate was cut, for [`Schedule::Plateau`].
+    pub fn set_cuts(&mut self, cuts: u32) {
+        self.cuts = cuts;
     }
 
     /// Epoch and batch that the next step trains on.
@@ -150,7 +163,7 @@ impl<'a> Trainer<'a> {
     /// Learning rate of the next step.
     pub fn lr(&self) -> f64 {
         let steps = self.recipe.epochs.saturating_mul(self.steps_per_epoch() as u64);
-        self.recipe.lr * self.recipe.schedule.factor(self.adam.state().0 as f64 / steps as f64)
+        self.recipe.lr * self.recipe.schedule.factor(self.optimizer.steps() as f64 / steps as f64, self.cuts)
     }
 
     /// Steps of an epoch.
@@ -169,11 +182,11 @@ impl<'a> Trainer<'a> {
     /// [`Error::NotFinite`] if the loss or a gradient is no number: the weights are then as the step before left
     /// them, except for the running statistics of batch norms, which may be spoilt.
     pub fn step(&mut self) -> Result<Step> {
-        self.adam.set_lr(self.lr());
-        let Self { weights, adam, plans, feed, current, next, .. } = self;
+        self.optimizer.set_lr(self.lr());
+        let Self { weights, optimizer, plans, feed, current, next, .. } = self;
         let position = plans.iter().position(|(n, _)| *n == current.len());
         let sized = &mut plans[position.expect("a plan for either size of batch")].1;
-        let (step, filled) = rayon::join(|| sized.train(weights, adam, current), || feed.fill(next));
+        let (step, filled) = rayon::join(|| sized.train(weights, optimizer, current), || feed.fill(next));
         filled?;
         let (loss, correct) = match step {
             Ok(done) => done,
@@ -183,7 +196,7 @@ impl<'a> Trainer<'a> {
             }
         };
         if let Some(average) = &mut self.average {
-            average.follow(&self.weights.params, self.adam.state().0);
+            average.follow(&self.weights.params, self.optimizer.steps());
         }
         let images = self.current.len();
         std::mem::swap(&mut self.current, &mut self.next);
@@ -192,7 +205,7 @@ impl<'a> Trainer<'a> {
 
     fn not_finite(&self, symptom: &str, op: Option<String>) -> Error {
         let (epoch, batch) = self.position();
-        let step = self.adam.state().0 + 1;
+        let step = self.optimizer.steps() + 1;
         let numbers: Vec<String> =
             self.current.images().iter().map(|&i| self.faces.numbers[i as usize].to_string()).collect();
         Error::NotFinite(format!(
@@ -218,7 +231,7 @@ impl Sized {
     fn train(
         &mut self,
         weights: &mut Weights,
-        adam: &mut Adam,
+        optimizer: &mut Optimizer,
         batch: &Batch,
     ) -> std::result::Result<(f64, usize), String> {
         let Self { plan, network } = self;
@@ -236,7 +249,7 @@ impl Sized {
         if let Some(name) = broken_gradient(params) {
             return Err(format!("the gradient of `{name}` is not finite"));
         }
-        adam.step(params);
+        optimizer.step(params);
         Ok((loss, correct))
     }
 }
@@ -269,6 +282,7 @@ mod tests {
     fn recipe(batch: usize) -> Recipe {
         Recipe {
             batch,
+            optimizer: Method::Adam,
             lr: 1e-3,
             schedule: Schedule::Constant,
             epochs: 1,
@@ -346,6 +360,6 @@ mod tests {
         assert!(message.contains("first not finite: dw_pw"), "{message}");
         let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
         assert_eq!(bits(&trainer.weights().params.values), bits(&before));
-        assert_eq!(trainer.adam().state().0, 0);
+        assert_eq!(trainer.optimizer().steps(), 0);
     }
 }

@@ -3,10 +3,13 @@
 mod export;
 mod harness;
 mod messages;
+mod photos;
 mod profile;
+mod report;
 mod runs;
 #[cfg(feature = "serve")]
 mod serve;
+mod streams;
 
 use harness::*;
 use moue::datasets::{Split, classes::FER2013};
@@ -62,7 +65,8 @@ fn predict_goes_on_after_a_broken_image() {
 
     let missing = folder.path().join("missing.png");
     let weights = best();
-    let arguments = ["predict", "--json", "--weights", text(&weights), text(folder.path()), text(&missing)];
+    let whole = ["predict", "--face", "whole", "--json", "--weights"];
+    let arguments = [&whole[..], &[text(&weights), text(folder.path()), text(&missing)]].concat();
     let output = succeed(&arguments);
     let results = serde_json::from_slice::<Value>(&output.stdout).unwrap()["results"].clone();
     let results = results.as_array().unwrap();
@@ -125,6 +129,15 @@ fn wrong_usage_is_named_with_status_2() {
         (&["predict", "--weights", "x"], "PATH"),
         (&["augment", "--out", "sheet.jpg"], "--out"),
         (&["predict", "x"], "--weights"),
+        (&["predict", "--weights", "x", "--csv", "--json", "p"], "--csv"),
+        (&["predict", "--weights", "x", "-", "--files-from", "-"], "stdin"),
+        (&["predict", "--weights", "x", "--watch", "d", "p"], "--watch"),
+        (&["predict", "--weights", "x", "--frames", "mpeg"], "--frames"),
+        (&["predict", "--weights", "x", "--frames", "mjpeg", "--smooth", "1"], "--smooth"),
+        (&["predict", "--weights", "x", "p", "--smooth", "0.5"], "--frames"),
+        (&["predict", "--weights", "x", "p", "--face", "half"], "--face"),
+        (&["predict", "--weights", "x", "p", "--detail", "0"], "--detail"),
+        (&["predict", "--weights", "x", "p", "--explain-layer", "out"], "--explain"),
         (&["evil"], "eval"),
     ] {
         let message = failure(arguments, 2);

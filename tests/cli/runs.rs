@@ -7,15 +7,23 @@ use std::path::Path;
 use std::process::{Command, Output};
 use tempfile::TempDir;
 
-/// Three epochs of three steps at once, against a stop in the middle of the second, a resume on another number of
-/// threads to the end of that epoch, and another one to the end that raises the number of epochs. With all that is added
-/// to the paper's recipe.
+/// With all that is added to the paper's recipe.
 #[test]
 fn a_resumed_run_is_the_same_to_the_bit() {
+    resumes(&["--average", "0.9", "--weight-decay", "0.5", "--smoothing", "0.1", "--erase", "0.5"]);
+}
+
+#[test]
+fn so_it_is_with_another_optimiser_and_sampling() {
+    resumes(&["--optimizer", "sgd", "--balance"]);
+}
+
+/// Three epochs of three steps at once, against a stop in the middle of the second, a resume on another number of
+/// threads to the end of that epoch, and another one to the end that raises the number of epochs.
+fn resumes(recipe: &[&str]) {
     let folder = TempDir::new().unwrap();
     let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
-    let refined = ["--average", "0.9", "--weight-decay", "0.5", "--smoothing", "0.1", "--erase", "0.5"];
-    let seed = [&["--seed", "5", "--threads", "2"], &refined[..]].concat();
+    let seed = [&["--seed", "5", "--threads", "2"], recipe].concat();
     assert!(train(&whole, &[&["--epochs", "3"], &seed[..]].concat()).status.success());
 
     let stopped = train(&parts, &[&["--epochs", "2", "--stop-after-steps", "4"], &seed[..]].concat());
@@ -33,6 +41,32 @@ fn a_resumed_run_is_the_same_to_the_bit() {
     assert_eq!(lines.lines().count(), 3);
     let fewer = failure(&["train", "--resume", text(&parts), "--epochs", "2"], 2);
     assert!(fewer.contains("--epochs 2"), "{fewer}");
+}
+
+/// Halved behind every fifth epoch that is no better than the best, also by a process that takes over; no fold is to
+/// steer its own training.
+#[test]
+fn a_plateau_cuts_the_learning_rate() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    // Nothing is learnt at such a rate: soon no epoch is better than the best.
+    assert!(train(&run, &["--schedule", "plateau", "--lr", "1e-30", "--epochs", "9"]).status.success());
+    succeed(&["train", "--quiet", "--resume", text(&run), "--epochs", "16"]);
+    let (mut rate, mut best, mut since) = (1e-30, 0.0, 0);
+    let metrics = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    for line in metrics.lines() {
+        let row: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!(row["lr"], rate, "{metrics}");
+        let accuracy = row["validation_accuracy"].as_f64().unwrap();
+        since = if accuracy > best { 0 } else { since + 1 };
+        best = accuracy.max(best);
+        if since == 5 {
+            (rate, since) = (rate / 2.0, 0);
+        }
+    }
+    assert!(rate < 1e-30, "{metrics}");
+    let message = failure(&["crossval", "--schedule", "plateau"], 2);
+    assert!(message.contains("--schedule plateau"), "{message}");
 }
 
 /// The second call finds both folds finished; a fold that is missing is trained, and one of other options is refused.

@@ -81,8 +81,18 @@ def switched(text, k, mutant):
     switch = f"if {crate}::mutant({k}) {{ {mutant.new} }} else {{ {mutant.old} }}"
     # Of two mutants of one text the second goes into the first's branch without a mutant.
     before, found, after = text.rpartition(mutant.old)
-    assert found, f"{mutant.file}: {mutant.rule}: another mutant overlaps"
+    if not found:
+        sys.exit(f"{mutant.file}: {mutant.rule}: another mutant overlaps")
     return before + (switch if mutant.old.endswith(";") else f"({switch})") + after
+
+
+def with_switches(name, mutants):
+    """The content of a file with its mutants in it."""
+    data = (ROOT / name).read_bytes()
+    for k, mutant in enumerate(mutants, 1):
+        if mutant.file == name:
+            data = switched(data.decode(), k, mutant).encode()
+    return data
 
 
 def write_tree(mutants):
@@ -92,10 +102,7 @@ def write_tree(mutants):
     for name in names:
         if not (ROOT / name).is_file():
             continue
-        data = (ROOT / name).read_bytes()
-        for k, mutant in enumerate(mutants, 1):
-            if mutant.file == name:
-                data = switched(data.decode(), k, mutant).encode()
+        data = with_switches(name, mutants)
         if name == "kernels/src/lib.rs":
             data += SWITCH.encode()
         to = TREE / name
@@ -154,10 +161,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("words", nargs="*")
     parser.add_argument("--again", action="store_true", help="those that have a result, too")
-    parser.add_argument("--check", action="store_true", help="only that every mutant's text occurs once")
+    parser.add_argument("--check", action="store_true", help="only that the mutants fit the source")
     arguments = parser.parse_args()
     mutants = read_list()
     if arguments.check:
+        for name in {m.file for m in mutants}:
+            with_switches(name, mutants)
         return print(f"{len(mutants)} mutants")
     results = {}
     if RESULTS.exists():

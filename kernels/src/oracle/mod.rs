@@ -15,6 +15,7 @@ mod norm_conv;
 mod pointwise;
 mod pool;
 mod residual;
+mod sgd;
 mod stem;
 mod svm;
 mod winograd;

@@ -6,7 +6,7 @@ mod routes;
 mod worker;
 
 use super::Context;
-use super::predict::predict_image;
+use super::predict::Recogniser;
 use super::recipe::stop_signal;
 use crate::error::{Error, Result};
 use crate::infer::Classifier;
@@ -53,7 +53,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args, context: &Context) -> Result<()> {
-    let mut classifier = Classifier::load(&args.weights, context.isa)?.with_views(args.views);
+    let classifier = Classifier::load(&args.weights, context.isa)?.with_views(args.views);
     // Errors name it as files are named.
     let place = format!("--bind {} --port {}", args.bind, args.port);
     let listener = TcpListener::bind((args.bind, args.port)).map_err(Error::io(&place))?;
@@ -76,7 +76,8 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
     // The images are classified here, on a thread of the pool: one of its own would use other threads than asked for.
     let served = thread::scope(|scope| {
         let serving = scope.spawn(|| http::serve(listener, service, &stop));
-        worker::work(jobs, |image| predict_image(&mut classifier, image));
+        let mut recogniser = Recogniser::new(classifier);
+        worker::work(jobs, |image| recogniser.recognise_bytes(image));
         serving.join().expect("no panic in the server")
     });
     served.map_err(Error::io(place))

@@ -1,6 +1,6 @@
 use super::super::{Bound, Case, Entry, Fill, Shapes};
 use super::{MODES, grad, named, with_previous};
-use crate::{Adam, Element, Isa, LinearKernels, LossKernels, MarginSoftmax, Mode};
+use crate::{Adam, Element, Isa, LinearKernels, LossKernels, MarginSoftmax, Mode, Sgd};
 
 #[derive(Clone, Copy, PartialEq)]
 enum Pass {
@@ -22,11 +22,23 @@ enum Pass {
     L2Svm,
     L2SvmBackward,
     Adam,
+    Sgd,
 }
 use Pass::*;
 
-const FORWARD: [Pass; 10] =
-    [Relu, Sigmoid, Add, AddRelu, Bias, MatmulNt, L2Normalize, Pass::MarginSoftmax, L2Svm, Pass::Adam];
+const FORWARD: [Pass; 11] = [
+    Relu,
+    Sigmoid,
+    Add,
+    AddRelu,
+    Bias,
+    MatmulNt,
+    L2Normalize,
+    Pass::MarginSoftmax,
+    L2Svm,
+    Pass::Adam,
+    Pass::Sgd,
+];
 const BACKWARD: [Pass; 8] = [
     ReluBackward,
     SigmoidBackward,
@@ -69,7 +81,7 @@ pub(super) fn cases(shapes: Shapes) -> Vec<Box<dyn Case>> {
         }
         add(&[Pass::MarginSoftmax], &MODES[..1], [32, 7, 1]);
         add(&[MarginSoftmaxBackward], &MODES, [32, 7, 1]);
-        add(&[Pass::Adam], &MODES[..1], [1, 498_866, 1]);
+        add(&[Pass::Adam, Pass::Sgd], &MODES[..1], [1, 498_866, 1]);
         return all;
     }
     let widths = (1..=17).chain(31..=33).map(|k| [3, k, 5]);
@@ -95,6 +107,7 @@ impl Flat {
 
 /// Coarse steps, so that an error in the update is not hidden behind w.
 const ADAM: Adam = Adam { lr: 0.5, beta1: 0.9, beta2: 0.999, eps: 1e-2, step: 3 };
+const SGD: Sgd = Sgd { lr: 0.5, momentum: 0.9 };
 
 impl Entry for Flat {
     fn name(&self) -> String {
@@ -117,6 +130,7 @@ impl Entry for Flat {
             L2Svm => "l2_svm_forward",
             L2SvmBackward => "l2_svm_backward",
             Pass::Adam => "adam_step",
+            Pass::Sgd => "sgd_step",
         };
         named(name, self.mode)
     }
@@ -148,6 +162,8 @@ impl Entry for Flat {
             L2SvmBackward => vec![x, signed(1)],
             // g, w, m, v.
             Pass::Adam => vec![x, x, x, (m * k, Fill::Positive)],
+            // g, w, m.
+            Pass::Sgd => vec![x, x, x],
         };
         with_previous(self.mode, inputs, &self.outputs())
     }
@@ -162,6 +178,7 @@ impl Entry for Flat {
             Pass::MarginSoftmax => vec![1, m * k],
             L2Svm => vec![1],
             Pass::Adam => vec![m * k; 3],
+            Pass::Sgd => vec![m * k; 2],
             _ => vec![m * k],
         }
     }
@@ -193,6 +210,8 @@ impl Entry for Flat {
             L2Svm => vec![Bound::Relative(1)],
             L2SvmBackward => vec![Bound::Relative(2)],
             Pass::Adam => vec![Bound::Relative(8); 3],
+            // Each of the four products and sums rounds once, of values up to 2.9 times the largest result.
+            Pass::Sgd => vec![Bound::Relative(4); 2],
         }
     }
 
@@ -238,6 +257,11 @@ impl Entry for Flat {
                 let (m, v) = rest.split_at_mut(1);
                 T::adam_step(isa, &ADAM, i[0], first, m[0], v[0]);
             }
+            Pass::Sgd => {
+                first.copy_from_slice(i[1]);
+                rest[0].copy_from_slice(i[2]);
+                T::sgd_step(isa, &SGD, i[0], first, rest[0]);
+            }
             pass => {
                 let dx = grad(mode, first, previous, 0);
                 match pass {
@@ -267,6 +291,7 @@ impl Entry for Flat {
             L2NormalizeBackward => 5.0,
             Sigmoid | SigmoidBackward | Pass::MarginSoftmax => 3.0,
             Pass::Adam => 12.0,
+            Pass::Sgd => 5.0,
             _ => 1.0,
         };
         per_element * (self.m * self.k) as f64

@@ -1,4 +1,4 @@
-//! Optimisers.
+//! Adam.
 
 use crate::ops::Real;
 use crate::params::Params;
@@ -10,8 +10,6 @@ pub struct Adam<T = f32> {
     constants: Constants,
     m: Vec<T>,
     v: Vec<T>,
-    /// Weight decay: AdamW's lambda.
-    decay: f64,
     isa: Isa,
 }
 
@@ -20,22 +18,18 @@ impl<T: Real> Adam<T> {
     pub fn new(params: &Params<T>, lr: f64, isa: Isa) -> Self {
         let zeros = vec![T::default(); params.values.len()];
         let constants = Constants { lr, beta1: 0.9, beta2: 0.999, eps: 1e-8, step: 0 };
-        Self { constants, m: zeros.clone(), v: zeros, decay: 0.0, isa }
-    }
-
-    /// With weight decay decoupled from the gradient: AdamW (Loshchilov and Hutter 2019, algorithm 2).
-    #[must_use]
-    pub fn with_decay(self, decay: f64) -> Self {
-        Self { decay, ..self }
+        Self { constants, m: zeros.clone(), v: zeros, isa }
     }
 
     /// Moves the parameters against their gradients.
     pub fn step(&mut self, params: &mut Params<T>) {
         self.constants.step += 1;
-        if self.decay > 0.0 {
-            params.shrink_weights(1.0 - self.constants.lr * self.decay);
-        }
         T::adam_step(self.isa, &self.constants, &params.grads, &mut params.values, &mut self.m, &mut self.v);
+    }
+
+    /// Learning rate.
+    pub fn lr(&self) -> f64 {
+        self.constants.lr
     }
 
     /// Sets the learning rate.
@@ -65,19 +59,6 @@ impl<T: Real> Adam<T> {
 mod tests {
     use super::*;
     use crate::{Graph, Init, Phase, Rng};
-
-    /// Without gradients Adam stands still, and the weight keeps 1 - lr * decay of itself a step; the bias all.
-    #[test]
-    fn weights_decay_apart_from_the_gradient() {
-        let mut g = Graph::new(Phase::Train);
-        g.param("weight", &[1, 2], Init::Constant(8.0));
-        g.param("bias", &[2], Init::Constant(8.0));
-        let mut params = g.init_params(&mut Rng::new(0));
-        let mut adam = Adam::new(&params, 0.5, Isa::fastest()).with_decay(0.5);
-        (0..2).for_each(|_| adam.step(&mut params));
-        assert_eq!(params.get("weight"), Some(&[4.5, 4.5][..]));
-        assert_eq!(params.get("bias"), Some(&[8.0, 8.0][..]));
-    }
 
     /// From 0, a gradient of 2: a tenth of it, and a thousandth of its square. Checkpoints name them.
     #[test]

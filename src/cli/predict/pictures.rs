@@ -1,0 +1,261 @@
+//! Pictures of results: copies with boxes, and heat maps.
+
+use super::draw::{LETTER, fill, ink_on, outline, width_of, write};
+use super::inputs::Item;
+use super::recognise::{Face, Prediction};
+use super::{Args, Context};
+use crate::error::{Error, Result};
+use crate::explain::{self, Explainer, HeatMap};
+use crate::files::write_atomically;
+use crate::infer::Classifier;
+use image::codecs::jpeg::JpegEncoder;
+use image::imageops::{self, FilterType};
+use image::{DynamicImage, GrayImage, ImageFormat, Rgb, RgbImage};
+use moue_datasets::SIDE;
+use moue_datasets::message::excerpt;
+use rayon::prelude::*;
+use std::collections::HashSet;
+use std::fs;
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+
+/// JPEG quality of copies.
+const QUALITY: u8 = 92;
+
+/// How many times as large a face is explained.
+const ENLARGED: u32 = 5;
+
+/// Most of a heat map's colour in the place of the face's grey.
+const OPACITY: f32 = 0.65;
+
+/// Colours of the classes in their order, far apart for all kinds of eyes (Wong 2011, and grey).
+const COLOURS: [[u8; 3]; 8] = [
+    [213, 94, 0],
+    [0, 158, 115],
+    [204, 121, 167],
+    [240, 228, 66],
+    [0, 114, 178],
+    [230, 159, 0],
+    [86, 180, 233],
+    [160, 160, 160],
+];
+
+/// Writes pictures of results as they come.
+pub(super) struct Pictures {
+    annotated: Option<Folder>,
+    explained: Option<Explained>,
+    classes: Vec<String>,
+}
+
+/// Where explanations go.
+struct Explained {
+    folder: Folder,
+    explainer: Explainer,
+    layer: String,
+}
+
+/// A folder of pictures with names of their own.
+struct Folder {
+    path: PathBuf,
+    taken: HashSet<PathBuf>,
+}
+
+impl Folder {
+    fn new(path: &Path, watched: Option<&Path>) -> Result<Self> {
+        fs::create_dir_all(path).map_err(Error::io(path))?;
+        let real = |path: &Path| fs::canonicalize(path).map_err(Error::io(path));
+        if let Some(watched) = watched
+            && real(path)?.starts_with(real(watched)?)
+        {
+            // Each copy would be a new picture.
+            return Err(Error::Usage(format!("{} lies in the folder that is watched", path.display())));
+        }
+        Ok(Self { path: path.to_owned(), taken: HashSet::new() })
+    }
+
+    /// A file for what is called `name`, with this ending; `-2` and so on are added where two pictures have one name.
+    fn file(&mut self, name: &Path, ending: &str) -> PathBuf {
+        // `..` and `/` would lead out of the folder.
+        let parts = name.components().filter(|part| matches!(part, std::path::Component::Normal(_)));
+        let name: PathBuf = parts.collect();
+        let stem = name.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        (1..)
+            .map(|count| match count {
+                1 => name.with_file_name(format!("{stem}.{ending}")),
+                count => name.with_file_name(format!("{stem}-{count}.{ending}")),
+            })
+            .find(|name| self.taken.insert(name.clone()))
+            .map(|name| self.path.join(name))
+            .expect("numbers do not end")
+    }
+}
+
+impl Pictures {
+    pub(super) fn new(args: &Args, classifier: &Classifier, context: &Context) -> Result<Self> {
+        let weights = classifier.weights();
+        let folder = |path: &PathBuf| Folder::new(path, args.watch.as_deref());
+        let annotated = args.annotate.as_ref().map(folder).transpose()?;
+        let explained = match &args.explain {
+            None => None,
+            Some(path) => {
+                let layer = args.explain_layer.clone().unwrap_or_else(|| explain::default_layer(weights));
+                let explainer = Explainer::new(weights, &layer, context.isa)
+                    .map_err(|error| Error::Usage(format!("--explain-layer: {error}")))?;
+                Some(Explained { folder: folder(path)?, explainer, layer })
+            }
+        };
+        Ok(Self { annotated, explained, classes: weights.classes.clone() })
+    }
+
+    /// Writes what was asked for.
+    pub(super) fn write(&mut self, items: &[Item], predictions: &[Prediction]) -> Result<()> {
+        let read = || items.iter().zip(predictions).filter(|(_, prediction)| prediction.error.is_none());
+        if let Some(folder) = &mut self.annotated {
+            let files: Vec<_> =
+                read().map(|(item, p)| (folder.file(&item.name, ending(item)), item, p)).collect();
+            let classes = &self.classes;
+            files.par_iter().try_for_each(|(file, item, p)| annotate(file, item, p, classes))?;
+        }
+        if let Some(explained) = &mut self.explained {
+            for (item, prediction) in read() {
+                for face in &prediction.faces {
+                    let file = explained.folder.file(&item.name, "png");
+                    save(&file, &explained.picture(face).into(), ImageFormat::Png)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// JPEG stays JPEG; all else becomes PNG.
+fn ending(item: &Item) -> &'static str {
+    match ImageFormat::from_path(&item.name) {
+        Ok(ImageFormat::Jpeg) => "jpg",
+        _ => "png",
+    }
+}
+
+fn save(file: &Path, picture: &DynamicImage, format: ImageFormat) -> Result<()> {
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder).map_err(Error::io(folder))?;
+    }
+    let mut bytes = Cursor::new(Vec::new());
+    let written = match format {
+        ImageFormat::Jpeg => picture.write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, QUALITY)),
+        format => picture.write_to(&mut bytes, format),
+    };
+    written.map_err(|error| Error::format(file, error.to_string()))?;
+    write_atomically(file, &bytes.into_inner())
+}
+
+/// Writes a copy of a picture with its faces. The picture is read once more: keeping all of a batch until they are
+/// classified would take gigabytes.
+fn annotate(file: &Path, item: &Item, prediction: &Prediction, classes: &[String]) -> Result<()> {
+    let same =
+        |a: &Path, b: &Path| fs::canonicalize(a).is_ok_and(|a| fs::canonicalize(b).is_ok_and(|b| a == b));
+    if same(file, &item.path) {
+        return Err(Error::format(file, "a copy would replace the picture itself: choose another folder"));
+    }
+    let picture = item.picture().map_err(|error| Error::format(&item.path, error))?;
+    let mut picture = picture.into_rgb8();
+    for face in &prediction.faces {
+        mark(&mut picture, face, classes);
+    }
+    let format = ImageFormat::from_path(file).unwrap_or(ImageFormat::Png);
+    save(file, &picture.into(), format)
+}
+
+/// Draws a face's box with its label above it, or inside where there is no room.
+fn mark(picture: &mut RgbImage, face: &Face, classes: &[String]) {
+    let class = classes.iter().position(|class| *class == face.label).unwrap_or(0);
+    let colour = Rgb(COLOURS[class % COLOURS.len()]);
+    let (width, height) = picture.dimensions();
+    let [x, y, w, h] = face.place.map(i64::from);
+    let thick = (width.min(height) / 250).max(1);
+    outline(picture, [x, y, w, h], thick, colour);
+    let text = caption(face);
+    // About as wide as the box, but legible.
+    let scale = (face.place[2] / width_of(&text, 1).max(1)).clamp(1 + width.min(height) / 800, 16);
+    let (text_width, text_height) = (i64::from(width_of(&text, scale)), i64::from((LETTER + 2) * scale));
+    let left = x.min(i64::from(width) - text_width).max(0);
+    let top = if y >= text_height { y - text_height } else { y };
+    fill(picture, [left, top, text_width, text_height], colour);
+    write(picture, (left, top + i64::from(scale)), scale, &text, ink_on(colour));
+}
+
+/// Label and probability.
+fn caption(face: &Face) -> String {
+    let p = face.probabilities.0.iter().find(|(class, _)| *class == face.label).map_or(0.0, |(_, p)| *p);
+    format!("{} {:.0} %", excerpt(&face.label), 100.0 * p)
+}
+
+impl Explained {
+    /// The face as the network sees it, and its maps over it, side by side.
+    fn picture(&mut self, face: &Face) -> RgbImage {
+        let class = face.probabilities.0.iter().position(|(class, _)| *class == face.label);
+        let explanation = self.explainer.explain(&face.cut.face, class);
+        let mut panels = vec![(caption(face), None)];
+        if let Some(attention) = explanation.attention {
+            panels.push(("spatial attention".to_owned(), Some(attention)));
+        }
+        panels.push((format!("Grad-CAM {}", excerpt(&self.layer)), Some(explanation.grad_cam)));
+
+        let side = ENLARGED * SIDE as u32;
+        let (gap, line) = (8, 2 * LETTER);
+        let width = panels.len() as u32 * (side + gap) + gap;
+        let mut picture = RgbImage::from_pixel(width, side + gap + line, Rgb([255; 3]));
+        let grey =
+            GrayImage::from_raw(SIDE as u32, SIDE as u32, face.cut.face.to_vec()).expect("a face's pixels");
+        let grey = imageops::resize(&grey, side, side, FilterType::Triangle);
+        for (i, (text, map)) in panels.into_iter().enumerate() {
+            let left = i64::from(gap + i as u32 * (side + gap));
+            let text: String = text.chars().take((side / LETTER) as usize).collect();
+            write(&mut picture, (left, 4), 1, &text, Rgb([0; 3]));
+            imageops::replace(&mut picture, &overlaid(&grey, map), left, i64::from(line));
+        }
+        picture
+    }
+}
+
+/// A map over a face: from transparent where it is smallest over red to yellow where it is largest.
+fn overlaid(grey: &GrayImage, map: Option<HeatMap>) -> RgbImage {
+    let heat = map.map(|map| map.stretched().resized(grey.width() as usize));
+    RgbImage::from_fn(grey.width(), grey.height(), |x, y| {
+        let value = f32::from(grey.get_pixel(x, y).0[0]);
+        let heat = heat.as_ref().map_or(0.0, |heat| heat.values[y as usize * heat.side + x as usize]);
+        let colour = [255.0, 255.0 * (2.0 * heat - 1.0).max(0.0), 0.0];
+        Rgb(colour.map(|c| (value + OPACITY * heat * (c - value)).round() as u8))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_picture_gets_a_file_in_the_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut files = Folder::new(&folder.path().join("new"), None).unwrap();
+        let mut file = |name: &str| {
+            let file = files.file(Path::new(name), "png");
+            file.strip_prefix(folder.path().join("new")).unwrap().to_str().unwrap().to_owned()
+        };
+        assert_eq!(file("a/b.jpg"), "a/b.png");
+        assert_eq!(file("a/b.gif"), "a/b-2.png");
+        assert_eq!(file("../../b.tar.gif"), "b.tar.png");
+        assert_eq!(file("/etc/b.png"), "etc/b.png");
+        assert!(Folder::new(&folder.path().join("in/side"), Some(folder.path())).is_err());
+    }
+
+    #[test]
+    fn heat_is_transparent_where_there_is_none() {
+        let grey = GrayImage::from_pixel(4, 4, image::Luma([100]));
+        let map = HeatMap { side: 2, values: vec![1.0, 1.0, 3.0, 2.0] };
+        let picture = overlaid(&grey, Some(map));
+        assert_eq!(picture.get_pixel(0, 0).0, [100; 3]);
+        let [r, g, b] = picture.get_pixel(0, 3).0;
+        assert!(r > 190 && g > 190 && b < 40, "{r} {g} {b}");
+        assert!(overlaid(&grey, None).pixels().all(|pixel| pixel.0 == [100; 3]));
+    }
+}

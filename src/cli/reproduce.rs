@@ -1,0 +1,272 @@
+//! `moue reproduce`.
+
+use super::recipe::stop_signal;
+use super::{Context, at_least_one, data, positive};
+use crate::error::{Error, Result};
+use crate::output::{errln, outln};
+use crate::report::paper::{self, Data, EXPERIMENTS, Experiment, Inputs, Outcome, Progress};
+use crate::train::{Fold, MAX_EPOCHS, Options, Record, RunFolder, Session, Sets};
+use moue_datasets::message::shown;
+use serde::Serialize;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Longest time kept back from --hours for an evaluation, a checkpoint and the report.
+const RESERVE: Duration = Duration::from_secs(60);
+
+/// Run the paper's experiments and put its tables and figures beside ours, in one report.
+///
+/// Each experiment is a run, or one a fold, in its own folder below --out; what is there is continued. Ctrl-C, or the
+/// end of --hours, writes a checkpoint and the report; the same command goes on. What was not run is called so.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// FER2013; or `synthetic`, drawn faces in place of all data sets, to try the command.
+    #[arg(long, value_name = "D")]
+    data: Option<String>,
+    /// CK+.
+    #[arg(long, value_name = "D")]
+    ckplus: Option<String>,
+    /// Use at most N images of each split, all classes in proportion: to try the command.
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    limit: Option<usize>,
+    /// Folder for the runs and the report.
+    #[arg(long, value_name = "FOLDER", default_value = "runs/reproduce")]
+    out: PathBuf,
+    /// Epochs of each run [default: the paper's, 120 on FER2013 and 300 on CK+].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=MAX_EPOCHS))]
+    epochs: Option<u64>,
+    /// Stop after this time.
+    #[arg(long, value_name = "H", value_parser = hours)]
+    hours: Option<f64>,
+    /// Run these experiments only (see --list); the report has all.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    only: Vec<String>,
+    /// List the experiments and how far they have come, and exit.
+    #[arg(long, conflicts_with = "report_only")]
+    list: bool,
+    /// Train nothing; write the report of what is there.
+    #[arg(long)]
+    report_only: bool,
+    /// Longest time between two checkpoints, which also end every epoch.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    checkpoint_every: u32,
+    /// Stop after N steps of a run as Ctrl-C does.
+    #[arg(long, value_name = "N", hide = true)]
+    stop_after_steps: Option<u64>,
+}
+
+/// Parses an option's value: up to a century.
+fn hours(text: &str) -> std::result::Result<f64, String> {
+    positive(text)
+        .and_then(|h| if h <= 1e6 { Ok(h) } else { Err("expected at most a million hours".to_owned()) })
+}
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Reproduction {
+    /// The report; null with `--list`.
+    path: Option<PathBuf>,
+    experiments: Vec<Row>,
+}
+
+/// An experiment.
+#[derive(Debug, Serialize)]
+struct Row {
+    name: &'static str,
+    data: &'static str,
+    model: &'static str,
+    loss: &'static str,
+    /// `finished`, `begun`, `not run` or `missing data`.
+    state: &'static str,
+    #[serde(flatten)]
+    progress: Progress,
+    /// Mean over its runs, 0 to 1.
+    accuracy: Option<f64>,
+    /// Standard deviation over its runs, if there are several.
+    std: Option<f64>,
+}
+
+impl Args {
+    pub(super) fn check(&self) -> Result<()> {
+        let known = EXPERIMENTS.map(|experiment| experiment.name);
+        match self.only.iter().find(|name| !known.contains(&name.as_str())) {
+            Some(name) => Err(Error::Usage(format!(
+                "--only {name}: no such experiment; there are {}",
+                known.join(", ")
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    fn wanted(&self) -> impl Iterator<Item = Experiment> {
+        let wanted = |e: &Experiment| self.only.is_empty() || self.only.iter().any(|name| name == e.name);
+        EXPERIMENTS.into_iter().filter(wanted)
+    }
+
+    /// The command that goes on with all experiments.
+    fn command(&self) -> String {
+        let mut words = vec!["moue reproduce".to_owned()];
+        let mut option = |name: &str, value: Option<String>| {
+            words.extend(value.map(|value| format!("--{name} {}", quoted(&value))));
+        };
+        option("data", self.data.clone());
+        option("ckplus", self.ckplus.clone());
+        option("limit", self.limit.map(|n| n.to_string()));
+        option("epochs", self.epochs.map(|n| n.to_string()));
+        option("out", Some(self.out.display().to_string()));
+        words.join(" ")
+    }
+}
+
+/// As one word of a shell.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_./+-=:@%".contains(c);
+    if text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+pub(super) fn run(args: Args, context: &Context) -> Result<()> {
+    let begin = Instant::now();
+    let inputs = open(&args, context)?;
+    if args.list {
+        let progress = |e: Experiment| Ok(Row::new(e, e.progress(&args.out, &inputs, args.epochs)?, None));
+        let experiments = EXPERIMENTS.into_iter().map(progress).collect::<Result<_>>()?;
+        let list = Reproduction { path: None, experiments };
+        context.print(&list, || list.print());
+        return Ok(());
+    }
+    let trained = if args.report_only { Ok(()) } else { train_all(&args, &inputs, begin, context) };
+    if let Err(error) = &trained
+        && !matches!(error, Error::Interrupted(_))
+    {
+        return trained;
+    }
+    if !context.quiet {
+        errln!("measuring what there is, for the report");
+    }
+    let (page, outcomes) = write_report(&args, &inputs, context)?;
+    if trained.is_err() {
+        let page = shown(&page);
+        return Err(Error::Interrupted(format!("stopped; the same command goes on; so far: {page}")));
+    }
+    let row = |outcome: &Outcome| Row::new(outcome.experiment, outcome.progress.clone(), outcome.accuracy());
+    let reproduction = Reproduction { path: Some(page), experiments: outcomes.iter().map(row).collect() };
+    context.print(&reproduction, || reproduction.print());
+    Ok(())
+}
+
+fn open(args: &Args, context: &Context) -> Result<Inputs> {
+    let open = |spec: &String| {
+        let dataset = data::open(spec, args.limit, context)?;
+        Ok::<_, Error>(Data { spec: spec.clone(), limit: args.limit, dataset })
+    };
+    let synthetic = args.data.as_ref().filter(|spec| *spec == "synthetic");
+    Ok(Inputs {
+        fer2013: args.data.as_ref().map(open).transpose()?,
+        ckplus: args.ckplus.as_ref().or(synthetic).map(open).transpose()?,
+    })
+}
+
+/// Trains what is not finished, in the order of the list.
+fn train_all(args: &Args, inputs: &Inputs, begin: Instant, context: &Context) -> Result<()> {
+    let budget = args.hours.map(|hours| Duration::from_secs_f64(3600.0 * hours));
+    let options = Options {
+        isa: context.isa,
+        quiet: context.quiet,
+        stop_after: args.stop_after_steps,
+        stop_at: budget.map(|budget| begin + budget - RESERVE.min(budget / 10)),
+        checkpoint_every: Duration::from_secs(args.checkpoint_every.into()),
+    };
+    let stop = stop_signal();
+    for experiment in args.wanted() {
+        let (name, Some(data)) = (experiment.name, inputs.get(experiment.source)) else { continue };
+        if let Some(reason) = experiment.missing(inputs) {
+            errln!("moue: warning: {name}: {reason}");
+            continue;
+        }
+        for fold in experiment.folds() {
+            let late = options.stop_at.is_some_and(|moment| Instant::now() >= moment);
+            if late || stop.load(Ordering::Relaxed) {
+                return Err(Error::Interrupted(format!("stopped before {name}")));
+            }
+            match train(args, experiment, data, fold, &options, &stop) {
+                // Its weights are those before; the others can still be trained.
+                Err(Error::NotFinite(reason)) => errln!("moue: warning: {name}: {reason}"),
+                result => result?,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Trains one run to its last epoch, unless it is there.
+fn train(
+    args: &Args,
+    experiment: Experiment,
+    data: &Data,
+    fold: Option<Fold>,
+    options: &Options,
+    stop: &AtomicBool,
+) -> Result<()> {
+    let (path, epochs) = (experiment.folder(&args.out, fold), experiment.epochs(args.epochs));
+    if RunFolder::holds_run(&path) && Record::read(&path)?.rows.len() as u64 >= epochs {
+        return Ok(());
+    }
+    if !options.quiet {
+        errln!("{}: {}", experiment.name, experiment.title);
+    }
+    let config = experiment.config(data, fold, epochs);
+    let sets = Sets::new(data.dataset.clone(), &config)?;
+    Session::run_in(&path, config, &sets, options, stop).map(drop)
+}
+
+fn write_report(args: &Args, inputs: &Inputs, context: &Context) -> Result<(PathBuf, Vec<Outcome>)> {
+    let measure = |e: Experiment| Outcome::of(e, &args.out, inputs, args.epochs, context.isa);
+    let outcomes = EXPERIMENTS.into_iter().map(measure).collect::<Result<Vec<_>>>()?;
+    let page = args.out.join("reproduce.html");
+    paper::paper_report(&outcomes, inputs, &args.command(), context.isa)?.save(&page)?;
+    Ok((page, outcomes))
+}
+
+impl Row {
+    fn new(experiment: Experiment, progress: Progress, accuracy: Option<(f64, Option<f64>)>) -> Self {
+        Self {
+            name: experiment.name,
+            data: experiment.source.name(),
+            model: experiment.model.name(),
+            loss: experiment.model.loss.name(),
+            state: progress.state(),
+            progress,
+            accuracy: accuracy.map(|(mean, _)| mean),
+            std: accuracy.and_then(|(_, std)| std),
+        }
+    }
+
+    fn print(&self) {
+        let Self { name, state, progress: Progress { epochs, of, missing }, .. } = self;
+        let accuracy = self.accuracy.map_or(String::new(), |a| format!("  {:.2} %", 100.0 * a));
+        let std = self.std.map_or(String::new(), |s| format!(" +- {:.2}", 100.0 * s));
+        let missing = missing.as_ref().map_or(String::new(), |reason| format!("  ({reason})"));
+        outln!("{name:<20} {state:<12} {epochs:>5} of {of} epochs{accuracy}{std}{missing}");
+    }
+}
+
+impl Reproduction {
+    fn print(&self) {
+        self.experiments.iter().for_each(Row::print);
+        if let Some(path) = &self.path {
+            outln!("report: {}", shown(path));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_a_command_are_quoted_where_they_must_be() {
+        assert_eq!(quoted("/data/fer2013"), "/data/fer2013");
+        assert_eq!(quoted("my 'own' data"), r"'my '\''own'\'' data'");
+    }
+}

@@ -1,0 +1,283 @@
+//! The experiments that the paper's tables and figures need.
+
+use crate::nn::{Architecture, CbamPosition, Loss, Model};
+use crate::optim::Method;
+use crate::train::{Augmentation, Config, Fold, Folding, Record, Refinements, RunFolder, Schedule};
+use moue_datasets::Dataset;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+/// A data set of the paper.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Source {
+    /// FER2013.
+    #[serde(rename = "FER2013")]
+    Fer2013,
+    /// CK+.
+    #[serde(rename = "CK+")]
+    CkPlus,
+}
+
+impl Source {
+    /// As the paper writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fer2013 => "FER2013",
+            Self::CkPlus => "CK+",
+        }
+    }
+
+    /// Epochs in the paper.
+    fn epochs(self) -> u64 {
+        match self {
+            Self::Fer2013 => 120,
+            Self::CkPlus => 300,
+        }
+    }
+}
+
+/// What is trained on and what is tested.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// The data set's own splits, one run.
+    Splits,
+    /// Each fold of the training split in turn, all with the same number of fixed copies, made before (leaky) or after
+    /// the cut; no copies mean new versions in every epoch.
+    Folds {
+        /// What is dealt.
+        by: Folding,
+        /// Fixed augmented copies of each image.
+        copies: usize,
+        /// Whether they are made before the cut.
+        leaky: bool,
+    },
+}
+
+/// Folds of every cross-validation here.
+const FOLDS: usize = 5;
+/// Fixed copies, where there are some.
+const COPIES: usize = 5;
+
+/// One of the paper's comparisons, or one of ours beside it.
+#[derive(Clone, Copy, Debug)]
+pub struct Experiment {
+    /// Name of its folder, and for `--only`.
+    pub name: &'static str,
+    /// What the model is called in the paper.
+    pub title: &'static str,
+    /// Model; the number of classes is the data's.
+    pub model: Model,
+    /// Data set.
+    pub source: Source,
+    /// What is trained on and what is tested.
+    pub protocol: Protocol,
+    /// Seed of everything random.
+    pub seed: u64,
+}
+
+const AM_SOFTMAX: Loss = Loss::AmSoftmax { scale: 30.0, margin: 0.35 };
+
+const fn dnn(cbam: CbamPosition, loss: Loss) -> Model {
+    Model::new(cbam, loss, 0)
+}
+
+const fn of(architecture: Architecture, cbam: CbamPosition, loss: Loss) -> Model {
+    Model { architecture, ..Model::new(cbam, loss, 0) }
+}
+
+const fn fer(name: &'static str, title: &'static str, model: Model) -> Experiment {
+    Experiment { name, title, model, source: Source::Fer2013, protocol: Protocol::Splits, seed: 0 }
+}
+
+const fn ck(name: &'static str, title: &'static str, by: Folding, copies: usize, leaky: bool) -> Experiment {
+    let model = dnn(CbamPosition::Block4, AM_SOFTMAX);
+    let protocol = Protocol::Folds { by, copies, leaky };
+    Experiment { name, title, model, source: Source::CkPlus, protocol, seed: 0 }
+}
+
+/// All of them, in the order in which they are run: what the paper claims first.
+pub const EXPERIMENTS: [Experiment; 15] = [
+    fer("fer-dnn-cbam", "DNN-CBAM", dnn(CbamPosition::Block4, AM_SOFTMAX)),
+    ck("ckplus-dnn-cbam", "DNN-CBAM", Folding::Image, 0, false),
+    fer("fer-dnn", "DNN", dnn(CbamPosition::None, Loss::Softmax)),
+    fer("fer-dnn-plus-cbam", "DNN + CBAM", dnn(CbamPosition::Block4, Loss::Softmax)),
+    fer("fer-cnn-svm", "CNN-SVM", of(Architecture::Cnn, CbamPosition::None, Loss::Svm)),
+    fer("fer-vgg", "VGG", of(Architecture::Vgg, CbamPosition::None, Loss::Softmax)),
+    fer("fer-vgg-cbam", "VGG-CBAM", of(Architecture::Vgg, CbamPosition::Pools, Loss::Softmax)),
+    fer("fer-cbam-none", "no CBAM", dnn(CbamPosition::None, AM_SOFTMAX)),
+    fer("fer-cbam-input", "CBAM after the input module", dnn(CbamPosition::Input, AM_SOFTMAX)),
+    fer("fer-cbam-block1", "CBAM after block 1", dnn(CbamPosition::Block1, AM_SOFTMAX)),
+    fer("fer-cbam-block2", "CBAM after block 2", dnn(CbamPosition::Block2, AM_SOFTMAX)),
+    fer("fer-cbam-block3", "CBAM after block 3", dnn(CbamPosition::Block3, AM_SOFTMAX)),
+    ck("ckplus-by-person", "DNN-CBAM, nobody in both parts", Folding::Subject, 0, false),
+    ck("ckplus-paper-folds", "DNN-CBAM, copies made before the cut (leak)", Folding::Image, COPIES, true),
+    ck("ckplus-same-copies", "DNN-CBAM, the same copies made after the cut", Folding::Image, COPIES, false),
+];
+
+/// A data set as it was given.
+#[derive(Clone, Debug)]
+pub struct Data {
+    /// `synthetic` or a path.
+    pub spec: String,
+    /// Most images of a split.
+    pub limit: Option<usize>,
+    /// The faces.
+    pub dataset: Dataset,
+}
+
+/// The data sets that were given.
+#[derive(Clone, Debug, Default)]
+pub struct Inputs {
+    /// FER2013, or what stands in for it.
+    pub fer2013: Option<Data>,
+    /// CK+, or what stands in for it.
+    pub ckplus: Option<Data>,
+}
+
+impl Inputs {
+    /// The data of `source`.
+    pub fn get(&self, source: Source) -> Option<&Data> {
+        match source {
+            Source::Fer2013 => self.fer2013.as_ref(),
+            Source::CkPlus => self.ckplus.as_ref(),
+        }
+    }
+}
+
+/// How far an experiment has come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Progress {
+    /// Epochs over in all of its runs.
+    pub epochs: u64,
+    /// Epochs that they are to have together.
+    pub of: u64,
+    /// Why it cannot be run: its data is not given, or has not what is needed.
+    pub missing: Option<String>,
+}
+
+impl Progress {
+    /// As a word.
+    pub fn state(&self) -> &'static str {
+        match (self.epochs, &self.missing) {
+            (epochs, _) if epochs >= self.of => "finished",
+            (0, Some(_)) => "missing data",
+            (0, None) => "not run",
+            _ => "begun",
+        }
+    }
+}
+
+impl Experiment {
+    /// The cut of each of its runs.
+    pub fn folds(&self) -> Vec<Option<Fold>> {
+        match self.protocol {
+            Protocol::Splits => vec![None],
+            Protocol::Folds { by, copies, leaky } => {
+                let fold = |index| Some(Fold { copies, leaky, ..Fold::new(FOLDS, index, by) });
+                (0..FOLDS).map(fold).collect()
+            }
+        }
+    }
+
+    /// Folder of the run with this cut, below `out`.
+    pub fn folder(&self, out: &Path, fold: Option<Fold>) -> PathBuf {
+        let folder = out.join(self.name);
+        fold.map_or(folder.clone(), |fold| folder.join(format!("fold{}", fold.index)))
+    }
+
+    /// Epochs: the paper's, or `epochs`.
+    pub fn epochs(&self, epochs: Option<u64>) -> u64 {
+        epochs.unwrap_or(self.source.epochs())
+    }
+
+    /// The run with this cut on `data`, by the paper's recipe.
+    pub fn config(&self, data: &Data, fold: Option<Fold>, epochs: u64) -> Config {
+        Config {
+            data: data.spec.clone(),
+            limit: data.limit,
+            fold,
+            model: Model { classes: data.dataset.classes.len(), ..self.model },
+            epochs,
+            batch: 32,
+            optimizer: Method::Adam,
+            lr: 1e-3,
+            schedule: Schedule::Constant,
+            seed: self.seed,
+            augment: Augmentation::Paper,
+            refinements: Refinements::default(),
+        }
+    }
+
+    /// Why it cannot be run on `inputs`.
+    pub fn missing(&self, inputs: &Inputs) -> Option<String> {
+        let source = self.source.name();
+        let Some(data) = inputs.get(self.source) else { return Some(format!("no {source} was given")) };
+        let by_person = matches!(self.protocol, Protocol::Folds { by: Folding::Subject, .. });
+        if by_person && data.dataset.train.subjects.is_none() {
+            return Some(format!("{} does not tell who is on an image", data.spec));
+        }
+        data.dataset.train.is_empty().then(|| format!("{} has no training split", data.spec))
+    }
+
+    /// Its runs below `out` that have ended an epoch.
+    ///
+    /// # Errors
+    /// A folder whose files cannot be read.
+    pub fn records(&self, out: &Path) -> crate::Result<Vec<Record>> {
+        let folders = self.folds().into_iter().map(|fold| self.folder(out, fold));
+        let records = folders.filter(|path| RunFolder::holds_run(path)).map(|path| Record::read(&path));
+        let mut records = records.collect::<crate::Result<Vec<_>>>()?;
+        records.retain(|record| !record.rows.is_empty());
+        Ok(records)
+    }
+
+    /// How far it has come below `out`, if each run is to have `epochs`.
+    ///
+    /// # Errors
+    /// As [`records`](Self::records).
+    pub fn progress(&self, out: &Path, inputs: &Inputs, epochs: Option<u64>) -> crate::Result<Progress> {
+        let wanted = self.epochs(epochs);
+        let done = self.records(out)?.iter().map(|record| wanted.min(record.rows.len() as u64)).sum();
+        Ok(Progress { epochs: done, of: wanted * self.folds().len() as u64, missing: self.missing(inputs) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use moue_datasets::OpenOptions;
+    use std::collections::BTreeSet;
+
+    fn few_faces() -> Dataset {
+        let options = OpenOptions { synthetic_per_class: 5, ..OpenOptions::default() };
+        Dataset::open("synthetic", &options).unwrap()
+    }
+
+    #[test]
+    fn experiments_can_be_told_apart_and_run() {
+        let names: BTreeSet<&str> = EXPERIMENTS.iter().map(|e| e.name).collect();
+        assert_eq!(names.len(), EXPERIMENTS.len());
+        let data = Data { spec: "synthetic".into(), limit: Some(70), dataset: few_faces() };
+        for experiment in EXPERIMENTS {
+            for fold in experiment.folds() {
+                let config = experiment.config(&data, fold, 1);
+                assert_eq!(config.check(), Ok(()), "{}", experiment.name);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let named = |name| EXPERIMENTS.into_iter().find(|e| e.name == name).unwrap();
+        let progress = |name, inputs: &Inputs| named(name).progress(folder.path(), inputs, None).unwrap();
+        let nothing = progress("ckplus-dnn-cbam", &Inputs::default());
+        assert_eq!((nothing.state(), nothing.of), ("missing data", 1500));
+        assert_eq!(nothing.missing.as_deref(), Some("no CK+ was given"));
+        let data = Data { spec: "synthetic".into(), limit: None, dataset: few_faces() };
+        let inputs = Inputs { fer2013: None, ckplus: Some(data) };
+        assert_eq!(progress("ckplus-dnn-cbam", &inputs).state(), "not run");
+        assert!(progress("ckplus-by-person", &inputs).missing.unwrap().contains("who is on an image"));
+        assert_eq!(progress("fer-dnn", &inputs).state(), "missing data");
+    }
+}

@@ -1,0 +1,289 @@
+//! One function a table or figure of the paper.
+
+use super::{Data, Inputs, NOT_RUN, NOT_STATED, Outcome, Source};
+use crate::error::Result;
+use crate::report::chart::{Curve, Scale, curve_chart};
+use crate::report::parts::{self, percent};
+use crate::report::{Block, Document, Scored, Table};
+use crate::train::EpochRow;
+use moue_datasets::Split;
+use moue_datasets::message::excerpt;
+
+/// Faces shown of the mistakes.
+const MISTAKES: usize = 24;
+
+/// What the paper says of each model's accuracy on FER2013.
+const FER2013: [(&str, &str); 6] = [
+    ("fer-cnn-svm", "71.2 %"),
+    ("fer-dnn", "69.3 %"),
+    ("fer-dnn-plus-cbam", "70.5 %"),
+    ("fer-dnn-cbam", "71.5 %"),
+    ("fer-vgg", "1.7 % below VGG-CBAM"),
+    ("fer-vgg-cbam", "1.7 % above VGG, 1.1 % above DNN + CBAM"),
+];
+
+/// The places of the CBAM, each with the experiment that has it there.
+const POSITIONS: [(&str, &str); 6] = [
+    ("none", "fer-cbam-none"),
+    ("input", "fer-cbam-input"),
+    ("block 1", "fer-cbam-block1"),
+    ("block 2", "fer-cbam-block2"),
+    ("block 3", "fer-cbam-block3"),
+    ("block 4", "fer-dnn-cbam"),
+];
+
+/// Cross-validations of CK+, with what the paper says.
+const CKPLUS: [(&str, &str); 4] = [
+    ("ckplus-dnn-cbam", "99.5 % (folds cut after augmentation)"),
+    ("ckplus-paper-folds", "99.5 %"),
+    ("ckplus-same-copies", NOT_STATED),
+    ("ckplus-by-person", NOT_STATED),
+];
+
+fn named<'a>(outcomes: &'a [Outcome], name: &str) -> Option<&'a Outcome> {
+    outcomes.iter().find(|outcome| outcome.experiment.name == name)
+}
+
+/// In percent, with the deviation of folds; or why there is none.
+pub(super) fn accuracy(outcome: &Outcome) -> String {
+    match outcome.accuracy() {
+        Some((mean, None)) => percent(mean),
+        Some((mean, Some(deviation))) => format!("{} +- {:.2}", percent(mean), 100.0 * deviation),
+        None if outcome.records.is_empty() => NOT_RUN.to_owned(),
+        None => "needs its data".to_owned(),
+    }
+}
+
+pub(super) fn introduction(document: &mut Document, outcomes: &[Outcome], inputs: &Inputs, command: &str) {
+    for source in [Source::Fer2013, Source::CkPlus] {
+        let name = source.name();
+        match inputs.get(source) {
+            Some(Data { spec, .. }) if spec == "synthetic" => document.warning(format!(
+                "SYNTHETIC FACES stand in for {name}: no accuracy below says anything of {name} or of real faces."
+            )),
+            Some(Data { spec, limit: Some(limit), .. }) => document.warning(format!(
+                "At most {limit} images of each split of {} were used for {name}: this is a trial of the command, and \
+                 no reproduction.",
+                excerpt(spec)
+            )),
+            Some(_) => {}
+            None => document.warning(format!("{name} was not given: what needs it cannot be run or measured.")),
+        }
+    }
+    let finished = outcomes.iter().filter(|o| o.progress.state() == "finished").count();
+    let short = outcomes.iter().filter(|o| !o.evaluated.is_empty() && o.progress.of < o.papers_epochs());
+    let short = short.count();
+    document.text(format!(
+        "{finished} of {} experiments are finished. Of the paper only what is known is quoted, else \"{NOT_STATED}\"; \
+         what was not run here is \"{NOT_RUN}\". Where nothing but the tested images could choose the best epoch, the \
+         last epoch's weights are measured.",
+        outcomes.len()
+    ));
+    if short > 0 {
+        document.warning(format!(
+            "{short} experiments were given fewer epochs than the paper's 120 (FER2013) or 300 (CK+): compare their \
+             accuracy with that in mind."
+        ));
+    }
+    document.text("Goes on with what is missing:");
+    document.blocks.push(Block::Command(command.to_owned()));
+}
+
+impl Outcome {
+    /// Epochs of all runs together in the paper.
+    fn papers_epochs(&self) -> u64 {
+        self.experiment.epochs(None) * self.experiment.folds().len() as u64
+    }
+}
+
+pub(super) fn label_counts(document: &mut Document, inputs: &Inputs) {
+    for (number, source) in [(1, Source::Fer2013), (2, Source::CkPlus)] {
+        let name = source.name();
+        document.heading(format!("Table {number}: labels of {name}"));
+        let Some(Data { spec, dataset, .. }) = inputs.get(source) else {
+            document.text(format!("{name} was not given. In the paper: {NOT_STATED}."));
+            continue;
+        };
+        let splits: Vec<(Split, Vec<usize>)> = (Split::ALL.into_iter())
+            .filter_map(|split| Some((split, dataset.split(split).ok()?.counts(dataset.classes.len()))))
+            .collect();
+        let mut columns = vec!["class", "paper"];
+        columns.extend(splits.iter().map(|(split, _)| split.name()));
+        columns.push("all");
+        let mut table = Table::new(format!("Images of each class in {}", excerpt(spec)), &columns);
+        let mut row = |class: String, counts: Vec<usize>| {
+            let all: usize = counts.iter().sum();
+            let counts = counts.into_iter().chain([all]).map(|n| n.to_string());
+            table.row([class, NOT_STATED.to_owned()].into_iter().chain(counts));
+        };
+        for (i, class) in dataset.classes.iter().enumerate() {
+            row(excerpt(class), splits.iter().map(|(_, counts)| counts[i]).collect());
+        }
+        row("all".to_owned(), splits.iter().map(|(_, counts)| counts.iter().sum()).collect());
+        document.table(table);
+    }
+}
+
+fn accuracy_table(caption: &str, rows: &[(&str, &str)], outcomes: &[Outcome]) -> Table {
+    let mut table =
+        Table::new(caption, &["model", "paper", "ours", "epochs asked for", "ours was measured on"]);
+    for (name, papers) in rows {
+        let Some(outcome) = named(outcomes, name) else { continue };
+        let epochs = outcome.progress.of / outcome.experiment.folds().len() as u64;
+        table.row([
+            outcome.experiment.title.to_owned(),
+            (*papers).to_owned(),
+            accuracy(outcome),
+            format!("{epochs} (paper {})", outcome.experiment.epochs(None)),
+            outcome.provenance().unwrap_or("-".to_owned()),
+        ]);
+    }
+    table
+}
+
+pub(super) fn accuracy_fer2013(document: &mut Document, outcomes: &[Outcome]) {
+    document.heading("Table 4: accuracy on FER2013");
+    document.table(accuracy_table("Models on FER2013", &FER2013, outcomes));
+}
+
+pub(super) fn accuracy_ckplus(document: &mut Document, outcomes: &[Outcome]) {
+    document.heading("Table 5: accuracy on CK+, and what its protocol is worth");
+    document.text(
+        "The paper augments first and cuts the folds then, so that copies of a tested face are trained on. The second \
+         row does the same, the third draws the very same copies after the cut: their difference is the leak. The \
+         first row draws new versions in every epoch and tests on images as they are. In the last nobody is in both \
+         parts.",
+    );
+    document.table(accuracy_table("DNN-CBAM on CK+, five folds", &CKPLUS, outcomes));
+}
+
+pub(super) fn confusion(document: &mut Document, outcomes: &[Outcome]) {
+    for (table, name, file) in
+        [("Table 6", "fer-dnn-cbam", "confusion-fer2013"), ("Table 7", "ckplus-dnn-cbam", "confusion-ckplus")]
+    {
+        let Some(outcome) = named(outcomes, name) else { continue };
+        document.heading(format!("{table}: confusion on {}", outcome.experiment.source.name()));
+        let mut runs = outcome.evaluated.iter();
+        let (Some(first), Some(provenance)) = (runs.next(), outcome.provenance()) else {
+            document.text(format!("Ours: {}. In the paper: {NOT_STATED}.", accuracy(outcome)));
+            continue;
+        };
+        let mut scored: Scored = first.scored.clone();
+        runs.for_each(|run| scored.extend(run.scored.clone()));
+        parts::confusion(document, file, &first.classes, &scored.confusion(), &provenance);
+        document.text(format!("In the paper: {NOT_STATED}."));
+    }
+}
+
+/// Where the curves of a figure come from.
+fn sources<'a>(outcomes: impl IntoIterator<Item = &'a Outcome>) -> String {
+    let each = outcomes.into_iter().map(|outcome| {
+        let (name, seed) = (outcome.experiment.name, outcome.experiment.seed);
+        let epochs: Vec<String> = outcome.records.iter().map(|r| r.rows.len().to_string()).collect();
+        format!("{name} ({} epochs, seed {seed})", epochs.join("+"))
+    });
+    each.collect::<Vec<_>>().join(", ")
+}
+
+/// What is missing of the experiments `names`.
+fn absent(document: &mut Document, outcomes: &[Outcome], names: &[&str]) {
+    let missing: Vec<&str> = (names.iter().copied())
+        .filter(|name| named(outcomes, name).is_some_and(|outcome| outcome.records.is_empty()))
+        .collect();
+    if !missing.is_empty() {
+        document.text(format!("Not run: {}.", missing.join(", ")));
+    }
+}
+
+pub(super) fn cbam_positions(document: &mut Document, outcomes: &[Outcome]) {
+    document.heading("Figure 6: loss by the position of the CBAM");
+    let begun: Vec<(&str, &Outcome)> = (POSITIONS.iter())
+        .filter_map(|(label, name)| Some((*label, named(outcomes, name)?)))
+        .filter(|(_, outcome)| !outcome.records.is_empty())
+        .collect();
+    if !begun.is_empty() {
+        let curve = |(label, outcome): &(&str, &Outcome)| {
+            parts::curve(label, &outcome.records[0].rows, |row: &EpochRow| Some(row.loss))
+        };
+        let curves: Vec<Curve> = begun.iter().map(curve).collect();
+        let ends = begun.iter().map(|(label, outcome)| {
+            let last = outcome.records[0].rows.last().map_or(f64::NAN, |row| row.loss);
+            format!("{label} {last:.4}")
+        });
+        let alt = format!("Training loss by epoch; in the end {}", ends.collect::<Vec<_>>().join(", "));
+        let caption = format!(
+            "Mean training loss by epoch, by where the CBAM sits, from {}.",
+            sources(begun.iter().map(|(_, outcome)| *outcome))
+        );
+        let svg = curve_chart("training loss", Scale::Number, &curves);
+        document.figure(parts::chart("cbam-position", svg, alt, caption));
+    }
+    absent(document, outcomes, &POSITIONS.map(|(_, name)| name));
+    document.text(format!("In the paper: {NOT_STATED}."));
+}
+
+pub(super) fn augmentation(document: &mut Document, inputs: &Inputs) -> Result<()> {
+    document.heading("Figure 9: augmentation");
+    match inputs.get(Source::Fer2013).or(inputs.get(Source::CkPlus)) {
+        Some(data) if !data.dataset.train.is_empty() => {
+            let config = super::EXPERIMENTS[0].config(data, None, 1);
+            document.figure(parts::augmentation(&data.dataset.train, &config)?);
+        }
+        _ => document.text("No data was given to draw from."),
+    }
+    Ok(())
+}
+
+pub(super) fn accuracy_curves(document: &mut Document, outcomes: &[Outcome]) {
+    document.heading("Figure 10: accuracy by epoch on FER2013");
+    let models: Vec<&Outcome> = (FER2013.iter())
+        .filter_map(|(name, _)| named(outcomes, name))
+        .filter(|outcome| !outcome.records.is_empty())
+        .collect();
+    let held = |outcome: &&Outcome| {
+        parts::curve(outcome.experiment.title, &outcome.records[0].rows, EpochRow::held_accuracy)
+    };
+    let curves: Vec<Curve> = models.iter().map(held).collect();
+    curves_figure(document, "accuracy-fer2013", &curves, &sources(models.iter().copied()));
+    absent(document, outcomes, &FER2013.map(|(name, _)| name));
+
+    document.heading("Figure 11: accuracy by epoch on CK+");
+    if let Some(outcome) = named(outcomes, "ckplus-dnn-cbam") {
+        let fold = |(i, record): (usize, &crate::train::Record)| {
+            parts::curve(&format!("fold {i}"), &record.rows, EpochRow::held_accuracy)
+        };
+        let curves: Vec<Curve> = outcome.records.iter().enumerate().map(fold).collect();
+        curves_figure(document, "accuracy-ckplus", &curves, &sources([outcome]));
+        absent(document, outcomes, &[outcome.experiment.name]);
+    }
+}
+
+fn curves_figure(document: &mut Document, name: &'static str, curves: &[Curve], sources: &str) {
+    if !curves.is_empty() {
+        let ends = curves.iter().map(|curve| {
+            format!("{} {}", curve.label, percent(curve.points.last().map_or(f64::NAN, |point| point.1)))
+        });
+        let alt = format!("Accuracy by epoch; in the end {}", ends.collect::<Vec<_>>().join(", "));
+        let caption = format!("Accuracy on held-out images after each epoch, from {sources}.");
+        let svg = curve_chart("accuracy", Scale::Share, curves);
+        document.figure(parts::chart(name, svg, alt, caption));
+    }
+    document.text(format!("In the paper: {NOT_STATED}."));
+}
+
+pub(super) fn mistakes(document: &mut Document, outcomes: &[Outcome]) -> Result<()> {
+    document.heading("Figure 12: misclassified faces");
+    let Some(outcome) = named(outcomes, "fer-dnn-cbam") else { return Ok(()) };
+    let mistakes = outcome.mistakes(MISTAKES);
+    match (outcome.evaluated.first(), outcome.provenance()) {
+        (Some(first), Some(provenance)) if !mistakes.is_empty() => {
+            let caption = format!(
+                "Faces of FER2013 that DNN-CBAM takes for another class, the most confident first: {provenance}."
+            );
+            document.blocks.push(parts::mistakes(&first.classes, &mistakes, caption)?);
+        }
+        (Some(_), _) => document.text("Every image was recognised."),
+        (None, _) => document.text(format!("Ours: {}.", accuracy(outcome))),
+    }
+    Ok(())
+}
