@@ -240,7 +240,7 @@ def main():
     net, description = load(sys.argv[1])
     net.eval()
     for path in sys.argv[2:]:
-        face = np.asarray(Image.open(path).convert("L").resize((48, 48)), np.float32)
+        face = np.asarray(Image.open(path).convert("L").resize((48, 48), Image.BILINEAR), np.float32)
         x = (torch.from_numpy(face)[None, None] / 255 - description["mean"]) / description["std"]
         with torch.inference_mode():
             p = net(x)[0]

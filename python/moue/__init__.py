@@ -4,7 +4,7 @@
     from PIL import Image
 
     classifier = moue.Classifier("runs/fer/best.safetensors")
-    face = np.asarray(Image.open("face.png").convert("L").resize((48, 48)))
+    face = np.asarray(Image.open("face.png").convert("L").resize((48, 48), Image.BILINEAR))
     classifier.predict(face)  # [("happy", {"angry": 0.01, ...})]
 """
 
