@@ -65,6 +65,7 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
         quiet: context.quiet,
         stop_after: None,
         checkpoint_every: Duration::from_secs(args.checkpoint_every.into()),
+        team: None,
     };
     let config = args.recipe.config(None)?;
     let dataset = data::open(&config.data, config.limit, context)?;
@@ -104,7 +105,7 @@ fn train(
     if !RunFolder::holds_run(path) {
         return Session::start(config, &sets, RunFolder::create(path)?, options)?.run(stop);
     }
-    let resume = Resume::open(path, Some(config.epochs))?;
+    let resume = Resume::open(path, Some(config.epochs), true)?;
     if *resume.config() != config {
         let reason = "was started with other options; repeat those, or choose another --out";
         return Err(Error::format(path, reason));

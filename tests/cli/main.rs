@@ -2,6 +2,7 @@
 
 mod harness;
 mod messages;
+mod parallel;
 mod profile;
 mod runs;
 
