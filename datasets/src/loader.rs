@@ -252,6 +252,20 @@ mod tests {
         (pixels[..n * PIXELS].iter().map(|p| p.to_bits()).collect(), labels, images)
     }
 
+    #[test]
+    fn a_part_is_that_part_of_the_batch() {
+        let faces = sample(21);
+        let loader = training(&faces);
+        let (epoch, b) = (loader.epoch(2), loader.batch());
+        assert_eq!([0, 2, 3].map(|batch| loader.batch_len(batch)), [8, 5, 0]);
+        let (whole, labels, order) = draw(&loader, 2, 2);
+        let (mut pixels, mut some, mut images) = (vec![0.0; 2 * PIXELS], [9; 2], vec![0; b]);
+        let n = loader.fill_part(&epoch, 2, 3..5, &mut pixels, &mut some, &mut images).unwrap();
+        assert_eq!((n, &images[..n], &some[..]), (5, &order[..], &labels[3..]));
+        assert!(pixels.iter().map(|p| p.to_bits()).eq(whole[3 * PIXELS..].iter().copied()));
+        assert!(loader.fill_part(&epoch, 2, 4..6, &mut pixels, &mut some, &mut images).is_err());
+    }
+
     fn training(faces: &Faces) -> Loader<'_> {
         Loader::new(faces, 8, Normalisation::of(faces), Augment::paper(), 5, true).unwrap()
     }

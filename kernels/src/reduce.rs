@@ -59,8 +59,8 @@ pub(crate) const fn part_range(n: usize, parts: usize, part: usize) -> Range<usi
     part * n / parts..(part + 1) * n / parts
 }
 
-/// Levels of the largest tree: more images than an address space holds.
-const DEPTH: usize = 40;
+/// Levels of the largest tree: of two thousand million rows.
+const DEPTH: usize = 32;
 
 /// The tree over rows of partial sums, each over `each` images (the last over fewer if need be).
 #[derive(Clone, Copy)]

@@ -135,7 +135,7 @@ fn sum_in_order(link: &dyn Link, values: &mut [f32], spare: &mut Vec<f32>) -> u6
     for (keep, give) in halves.into_iter().rev() {
         distance /= 2;
         let (low, high) = values.split_at_mut(keep.start.max(give.start));
-        let (mine, other) = match keep.start < give.start {
+        let (mine, other) = match rank & distance == 0 {
             true => (&low[keep], &mut high[..give.len()]),
             false => (&high[..keep.len()], &mut low[give]),
         };

@@ -19,7 +19,7 @@ mod threads;
 
 pub use batch::Batch;
 pub(crate) use gradients::Reducer;
-pub(crate) use start::{Launch, is_first, start};
+pub(crate) use start::{is_first, start};
 
 use crate::error::{Error, Result};
 use moue_kernels::reduce::{GROUP, share};

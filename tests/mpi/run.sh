@@ -2,10 +2,10 @@
 # Trains on processes that mpirun starts: the same bits as one process at 1x2, 2x1, 2x2 and 4x1 processes and threads;
 # a process that is killed ends all, and the run goes on with another number of them; wrong usage is told.
 #
-#   tests/mpi/run.sh [cargo profile]    installs Open MPI from Debian if mpirun is missing (as root)
+#   tests/mpi/run.sh    builds target/debug/moue with the feature mpi, or takes MOUE=binary; installs Open MPI from
+#                       Debian if mpirun is missing (as root)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-profile=${1:-dev}
 
 if ! command -v mpirun >/dev/null || ! ls /usr/lib/*/libclang*.so* /usr/lib/llvm-*/lib/libclang*.so* >/dev/null 2>&1; then
     apt-get update -qq && apt-get install -y -qq --no-install-recommends openmpi-bin libopenmpi-dev libclang-dev >/dev/null
@@ -14,8 +14,8 @@ fi
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
 export OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_odls_base_sigkill_timeout=20
 
-${CARGO:-cargo} build --quiet --features mpi --profile "$profile"
-moue=$PWD/target/$([ "$profile" = dev ] && echo debug || echo "$profile")/moue
+[ -n "${MOUE:-}" ] || cargo build --quiet --features mpi
+moue=${MOUE:-$PWD/target/debug/moue}
 runs=$(mktemp -d)
 trap 'rm -rf "$runs"' EXIT
 export MOUE_CACHE=$runs/cache
