@@ -69,6 +69,9 @@ pub enum Error {
     /// The loss or a gradient stopped being a number.
     #[error("{}", one_line(.0))]
     NotFinite(String),
+    /// Processes that are to train together started with different data, weights, options or instruction sets.
+    #[error("the processes disagree on data, weights, options or instruction set: start all with the same")]
+    Disagreement,
     /// A signal ended the work early; nothing is lost.
     #[error("{}", one_line(.0))]
     Interrupted(String),

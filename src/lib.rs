@@ -25,6 +25,7 @@ pub mod nn;
 pub mod ops;
 mod optim;
 mod output;
+pub mod parallel;
 mod params;
 mod plan;
 mod planner;

@@ -3,6 +3,7 @@
 use crate::arena::Arena;
 use crate::graph::{Labels, Var};
 use crate::ops::{Backward, Forward, MAX_BUFFERS, MAX_INPUTS, MAX_PARAMS, Operation, Real, Spec};
+use crate::parallel::{Batch, Team};
 use crate::params::Params;
 use crate::tensor::Tensor;
 use moue_kernels::{Grad, Isa, Mode, Shape};
@@ -33,6 +34,8 @@ pub(crate) struct Step {
     pub(crate) dx_last: [bool; MAX_INPUTS],
     pub(crate) w: [Span; MAX_PARAMS],
     pub(crate) dw: [Option<Mode>; MAX_PARAMS],
+    /// Places in [`Plan::summed`] for gradients that other operations add to, where images are a part of a batch.
+    pub(crate) dw_apart: [Span; MAX_PARAMS],
     pub(crate) buffers: [Span; MAX_BUFFERS],
     pub(crate) labels: Option<usize>,
 }
@@ -104,6 +107,10 @@ pub struct Plan<T> {
     pub(crate) unshared: usize,
     pub(crate) isa: Isa,
     pub(crate) times: Vec<(Duration, Duration)>,
+    /// The ranks that share a batch of so many images.
+    pub(crate) team: Option<(Arc<Team>, usize)>,
+    /// Gradients on their way to the sum over ranks.
+    pub(crate) summed: Vec<T>,
 }
 
 impl<T: Real> Plan<T> {
@@ -209,6 +216,11 @@ impl<T: Real> Plan<T> {
 
     /// Computes the gradients of all parameters, after [`Plan::forward`].
     pub fn backward(&mut self, params: &mut Params<T>) {
+        self.backward_with(params, |_, _| {});
+    }
+
+    /// The same; calls `after` with each step, once its backward has run, and the gradients so far.
+    pub(crate) fn backward_with(&mut self, params: &mut Params<T>, mut after: impl FnMut(usize, &[T])) {
         let Some((_, gradient)) = self.loss.clone() else { return };
         self.arena.all()[gradient].fill(T::from_f64(1.0));
         for i in (0..self.steps.len()).rev() {
@@ -217,6 +229,7 @@ impl<T: Real> Plan<T> {
             if let Some(begin) = begin {
                 self.times[i].1 += begin.elapsed();
             }
+            after(i, &params.grads);
         }
     }
 
@@ -262,6 +275,7 @@ impl<T: Real> Plan<T> {
 
     fn forward_step(&mut self, i: usize, values: &[T], buffers: &mut [T]) {
         let step = &self.steps[i];
+        let batch = Batch::of(&self.team);
         let [x0, x1, y, aux, scratch] = self.arena.borrow([
             step.x[0].clone(),
             step.x[1].clone(),
@@ -275,6 +289,7 @@ impl<T: Real> Plan<T> {
             w: step.w.each_ref().map(|w| &values[w.clone()]),
             buffers: disjoint(buffers, step.buffers.clone()),
             labels: step.labels.map_or(&[], |l| &self.labels[l]),
+            batch,
             y,
             aux,
             index: &mut self.index[step.index.clone()],
@@ -300,8 +315,15 @@ impl<T: Real> Plan<T> {
             step.backward_scratch.clone(),
         ]);
         let input = |i: usize, to| step.dx[i].as_ref().map(|&(_, mode)| Grad { to, mode });
-        let mut modes = step.dw.iter();
-        let dw = disjoint(&mut params.grads, step.w.clone());
+        let batch = Batch::of(&self.team);
+        let dw = {
+            let places = disjoint(&mut params.grads, step.w.clone()).into_iter().zip(step.dw);
+            let mut places = places.zip(disjoint(&mut self.summed, step.dw_apart.clone()));
+            std::array::from_fn(|_| {
+                let ((to, mode), apart) = places.next().expect("as many of each");
+                mode.map(|mode| if apart.is_empty() { Grad { to, mode } } else { Grad::set(apart) })
+            })
+        };
         let values = &params.values;
         T::runner(&*step.op).backward(Backward {
             isa: self.isa,
@@ -309,15 +331,23 @@ impl<T: Real> Plan<T> {
             w: step.w.each_ref().map(|w| &values[w.clone()]),
             buffers: [&params.buffers[step.buffers[0].clone()], &params.buffers[step.buffers[1].clone()]],
             labels: step.labels.map_or(&[], |l| &self.labels[l]),
+            batch,
             y,
             aux,
             index: &self.index[step.index.clone()],
             dy,
             dx: [input(0, dx0), input(1, dx1)],
             dx_last: step.dx_last,
-            dw: dw.map(|to| modes.next().copied().flatten().map(|mode| Grad { to, mode })),
+            dw,
             scratch,
         });
+        for ((w, apart), mode) in step.w.iter().zip(&step.dw_apart).zip(step.dw) {
+            if let (Some(mode), false) = (mode, apart.is_empty()) {
+                let sum = &mut self.summed[apart.clone()];
+                batch.sum(sum);
+                T::add_backward(self.isa, sum, Grad { to: &mut params.grads[w.clone()], mode });
+            }
+        }
     }
 }
 

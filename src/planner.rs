@@ -158,6 +158,7 @@ impl<'a> Planner<'a> {
                 dx_last: std::array::from_fn(|k| node.inputs.get(k).is_some_and(|v| first_reader[v.0] == i)),
                 w: std::array::from_fn(w),
                 dw: std::array::from_fn(|k| if differentiated { dw(k) } else { None }),
+                dw_apart: std::array::from_fn(|_| 0..0),
                 buffers: [buffer(0), buffer(1)],
                 labels: node.labels.map(|l| l.0),
             });
@@ -176,6 +177,8 @@ impl<'a> Planner<'a> {
             unshared,
             isa,
             times: Vec::new(),
+            team: None,
+            summed: Vec::new(),
         })
     }
 }

@@ -1,6 +1,7 @@
 //! Batches of normalised, augmented faces in a reproducible order.
 
 use rayon::prelude::*;
+use std::ops::Range;
 
 use crate::faces::{Faces, Normalisation, PIXELS};
 use crate::{Augment, Error, Result, Rng};
@@ -175,6 +176,11 @@ impl<'a> Loader<'a> {
         }
     }
 
+    /// Faces of batch number `batch` of an epoch; 0 beyond the end.
+    pub fn batch_len(&self, batch: usize) -> usize {
+        self.faces.len().saturating_sub(batch.saturating_mul(self.batch)).min(self.batch)
+    }
+
     /// Fills the buffers with batch number `batch` of `epoch` and returns its size `n`.
     ///
     /// `pixels` receives `[n, 48, 48, 1]` normalised values, `labels` the classes, `images` the
@@ -193,6 +199,23 @@ impl<'a> Loader<'a> {
         labels: &mut [u32],
         images: &mut [u32],
     ) -> Result<usize> {
+        self.fill_part(epoch, batch, 0..self.batch_len(batch), pixels, labels, images)
+    }
+
+    /// [`Loader::fill`] for the faces `part` of the batch alone: `pixels` and `labels` receive theirs, `images` the
+    /// indices of all.
+    ///
+    /// # Errors
+    /// As [`Loader::fill`]; a part that the batch does not have.
+    pub fn fill_part(
+        &self,
+        epoch: &Epoch,
+        batch: usize,
+        part: Range<usize>,
+        pixels: &mut [f32],
+        labels: &mut [u32],
+        images: &mut [u32],
+    ) -> Result<usize> {
         if epoch.order.len() != self.faces.len() {
             let expected = format!("an epoch of this loader's {} faces", self.faces.len());
             return Err(Error::invalid("epoch", expected, epoch.order.len()));
@@ -201,15 +224,19 @@ impl<'a> Loader<'a> {
             return Err(Error::invalid("batch", format!("below {}", self.batches_per_epoch()), batch));
         };
         let n = order.len();
-        for (name, length, needed) in
-            [("pixels", pixels.len(), n * PIXELS), ("labels", labels.len(), n), ("images", images.len(), n)]
-        {
+        if part.start > part.end || part.end > n {
+            return Err(Error::invalid("part", format!("a part of {n} faces"), format!("{part:?}")));
+        }
+        let here = part.len();
+        let needs = [("pixels", pixels.len(), here * PIXELS), ("labels", labels.len(), here)];
+        for (name, length, needed) in needs.into_iter().chain([("images", images.len(), n)]) {
             if length < needed {
                 return Err(Error::invalid(name, format!("room for {needed} elements"), length));
             }
         }
 
         images[..n].copy_from_slice(order);
+        let order = &order[part];
         for (label, &image) in labels.iter_mut().zip(order) {
             *label = u32::from(self.faces.labels[image as usize]);
         }
@@ -218,7 +245,7 @@ impl<'a> Loader<'a> {
             pixels.chunks_exact_mut(PIXELS).zip(order).try_for_each(work)?;
         } else {
             // An unaugmented face takes a microsecond: tasks of a few faces keep stealing cheap.
-            pixels[..n * PIXELS]
+            pixels[..here * PIXELS]
                 .par_chunks_exact_mut(PIXELS)
                 .zip(order)
                 .with_min_len(4)
@@ -272,6 +299,20 @@ mod tests {
         labels.truncate(n);
         images.truncate(n);
         (pixels[..n * PIXELS].iter().map(|p| p.to_bits()).collect(), labels, images)
+    }
+
+    #[test]
+    fn a_part_is_that_part_of_the_batch() {
+        let faces = sample(21);
+        let loader = training(&faces);
+        let (epoch, b) = (loader.epoch(2), loader.batch());
+        assert_eq!([0, 2, 3].map(|batch| loader.batch_len(batch)), [8, 5, 0]);
+        let (whole, labels, order) = draw(&loader, 2, 2);
+        let (mut pixels, mut some, mut images) = (vec![0.0; 2 * PIXELS], [9; 2], vec![0; b]);
+        let n = loader.fill_part(&epoch, 2, 3..5, &mut pixels, &mut some, &mut images).unwrap();
+        assert_eq!((n, &images[..n], &some[..]), (5, &order[..], &labels[3..]));
+        assert!(pixels.iter().map(|p| p.to_bits()).eq(whole[3 * PIXELS..].iter().copied()));
+        assert!(loader.fill_part(&epoch, 2, 4..6, &mut pixels, &mut some, &mut images).is_err());
     }
 
     fn training(faces: &Faces) -> Loader<'_> {

@@ -5,7 +5,7 @@
 //! three, zero beyond the map, is copied to the stack first; after that no tap needs a test. A vector is four
 //! pixels of two channels.
 
-use crate::reduce::{combine, part_range, parts};
+use crate::reduce::{PAIR, combine, pair, pairs};
 use crate::{ConvBackward, Grad, Isa, Kernel, Mode, Shape, Simd};
 use std::ops::Range;
 
@@ -22,7 +22,7 @@ pub trait Conv7x7Kernels: Sized {
 
 impl Conv7x7Kernels for f32 {
     fn conv7x7_backward_scratch(shape: Shape) -> usize {
-        parts(shape.n) * WEIGHTS
+        pairs(shape.n) * WEIGHTS
     }
 
     fn conv7x7_forward(isa: Isa, shape: Shape, x: &[Self], w: &[Self], y: &mut [Self]) {
@@ -31,11 +31,11 @@ impl Conv7x7Kernels for f32 {
         assert_eq!(w.len(), WEIGHTS, "w of {shape}");
         assert_eq!(y.len(), shape.pixels(), "y of {shape}");
         let run = |part: usize, y: &mut [f32]| {
-            let images = part_range(shape.n, parts(shape.n), part);
+            let images = pair(shape.n, part);
             let x = &x[images.start * shape.image_len()..images.end * shape.image_len()];
             isa.run(Forward { shape, x, w, y });
         };
-        each_part(shape, 0..parts(shape.n), Some(y), shape.h * shape.w, &mut [], 0, &|part, y, _| {
+        each_part(shape, 0..pairs(shape.n), Some(y), shape.h * shape.w, &mut [], 0, &|part, y, _| {
             run(part, y.expect("y is there"));
         });
     }
@@ -47,7 +47,7 @@ impl Conv7x7Kernels for f32 {
         assert_eq!(w.len(), WEIGHTS, "w of {shape}");
         assert_eq!(dy.len(), shape.pixels(), "dy of {shape}");
         assert_eq!(dw.to.len(), WEIGHTS, "dw of {shape}");
-        let sums = parts(shape.n) * WEIGHTS;
+        let sums = pairs(shape.n) * WEIGHTS;
         assert!(scratch.len() >= sums, "scratch of {shape}: {} < {sums}", scratch.len());
         let (mode, dx) = match dx {
             None => (Mode::Set, None),
@@ -58,13 +58,13 @@ impl Conv7x7Kernels for f32 {
         };
         let sums = &mut scratch[..sums];
         let image = shape.image_len();
-        each_part(shape, 0..parts(shape.n), dx, image, sums, WEIGHTS, &|part, dx, dw| {
-            let images = part_range(shape.n, parts(shape.n), part);
+        each_part(shape, 0..pairs(shape.n), dx, image, sums, WEIGHTS, &|part, dx, dw| {
+            let images = pair(shape.n, part);
             let x = &x[images.start * image..images.end * image];
             let dy = &dy[images.start * image / 2..images.end * image / 2];
             isa.run(Backward { shape, x, w, dy, dx, mode, dw });
         });
-        combine(isa, sums, dw.to, dw.mode);
+        combine(isa, sums, PAIR, dw.to, dw.mode);
     }
 }
 
@@ -89,7 +89,7 @@ fn each_part(
         0 => {}
         1 => run(part.start, out, slots),
         len => {
-            let start = |p| part_range(shape.n, parts(shape.n), p).start;
+            let start = |p| pair(shape.n, p).start;
             let (out_a, out_b) =
                 out.map(|o| o.split_at_mut((start(middle) - start(part.start)) * image)).unzip();
             let (a, b) = slots.split_at_mut(len / 2 * slot);

@@ -6,8 +6,8 @@ use crate::epilogue::Epilogue;
 use crate::gemm::outer::run_product;
 use crate::gemm::pack::{pack, pack_flipped, packed_len};
 use crate::gemm::{MR, NR, for_chunks, worth_threads};
-use crate::pointwise::{OWNED_WEIGHTS, pointwise_owned_dw, pointwise_rows};
-use crate::reduce::{combine, parts};
+use crate::pointwise::{OWNED_WEIGHTS, pointwise_owned_dw, pointwise_owned_scratch, pointwise_rows};
+use crate::reduce::{PAIR, combine, pairs};
 use crate::rows::{Ahead, STREAMS, next_rows, row_blocks, take_rows};
 use crate::{Conv, Grad, Isa, Kernel, Mode, Shape, Simd};
 use std::ops::Range;
@@ -238,8 +238,7 @@ impl Cut {
     fn new(conv: &Conv) -> Self {
         let (n, weights) = (conv.x.n, conv.x.c * conv.cout);
         let parallel = worth_threads(4 * conv.x.pixels() * weights);
-        let images = if parallel { n.div_ceil(parts(n)) } else { n };
-        Self { images, parts: n.div_ceil(images), parallel, later: parallel && weights > OWNED_WEIGHTS }
+        Self { images: PAIR, parts: pairs(n), parallel, later: weights > OWNED_WEIGHTS }
     }
 
     /// Elements of the sums of `weights` weights in scratch: none where one part adds to the result itself.
@@ -247,12 +246,16 @@ impl Cut {
         if self.parts == 1 { 0 } else { self.parts * weights }
     }
 
-    /// Elements of scratch: packed weights, sums of dwp, sums of dwd, dz and strip of every part, z.
+    /// Elements of scratch: packed weights, sums of dwd, dz and strip of every part, z, sums of dwp or scratch of the
+    /// tasks that own its rows.
     fn scratch(&self, conv: &Conv) -> [usize; 5] {
         let (c, cout) = (conv.x.c, conv.cout);
-        let (dwp, z) = if self.later { (0, conv.x.len()) } else { (self.sums(c * cout), 0) };
+        let (dwp, z) = match self.later {
+            true => (pointwise_owned_scratch(conv), conv.x.len()),
+            false => (self.sums(c * cout), 0),
+        };
         let work = self.parts * (conv.x.image_len() + strip_len(conv));
-        [packed_len(cout, c), dwp, self.sums(9 * c), work, z]
+        [packed_len(cout, c), self.sums(9 * c), work, z, dwp]
     }
 }
 
@@ -348,15 +351,18 @@ impl DwPwKernels for f32 {
         assert_eq!(dwd.to.len(), wd.len(), "dw_pw_backward: dwd");
         assert_eq!(dwp.to.len(), wp.len(), "dw_pw_backward: dwp");
         let cut = Cut::new(conv);
-        let [packed, sums_p, sums_d, work, z] =
-            cut.scratch(conv).map(|len| scratch.split_off_mut(..len).expect("dw_pw_backward: scratch"));
+        let [packed, sums_d, work, z, dwp_len] = cut.scratch(conv);
+        let [packed, sums_d, work, z] = [packed, sums_d, work, z]
+            .map(|len| scratch.split_off_mut(..len).expect("dw_pw_backward: scratch"));
+        // Tasks that own rows take as many slots as there are.
+        let sums_p = if cut.later { scratch } else { &mut scratch[..dwp_len] };
         pack_flipped(1, c, cout, wp, packed);
         let packed = &*packed;
 
         let direct = cut.parts == 1;
         for (grad, direct) in [
             (&mut *dwd.to, direct && dwd.mode == Mode::Set),
-            (&mut *dwp.to, (direct || cut.later) && dwp.mode == Mode::Set),
+            (&mut *dwp.to, direct && !cut.later && dwp.mode == Mode::Set),
         ] {
             if direct {
                 grad.fill(0.0);
@@ -410,12 +416,12 @@ impl DwPwKernels for f32 {
             }
         });
         if cut.later {
-            pointwise_owned_dw(isa, conv, z, dy, dwp.to, cut.parallel);
+            pointwise_owned_dw(isa, conv, z, dy, dwp, sums_p, cut.parallel);
         } else if !direct {
-            combine(isa, sums_p, dwp.to, dwp.mode);
+            combine(isa, sums_p, PAIR, dwp.to, dwp.mode);
         }
         if !direct {
-            combine(isa, sums_d, dwd.to, dwd.mode);
+            combine(isa, sums_d, PAIR, dwd.to, dwd.mode);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Element by element: ReLU, sigmoid, sum, sum with ReLU, bias.
 
 use crate::lanes::{Map, SERIAL, blocks, each_image, load, map, on_block, put};
+use crate::reduce::Stack;
 use crate::{Grad, Isa, Kernel, Mode, Simd};
 use std::ops::Range;
 
@@ -22,7 +23,7 @@ pub trait ElementwiseKernels: Sized {
     fn add_relu_forward(isa: Isa, a: &[Self], b: &[Self], y: &mut [Self]);
     /// `y[r, c]` = `x[r, c]` + `b[c]`; `b.len()` divides `x.len()`.
     fn bias_forward(isa: Isa, x: &[Self], b: &[Self], y: &mut [Self]);
-    /// `db[c]` = sum over rows of `dy[r, c]` (few rows: the head and CBAM's MLP); dx is [`Self::add_backward`].
+    /// `db[c]` = sum over rows, along their tree, of `dy[r, c]` (few rows: the head and CBAM's MLP); dx is [`Self::add_backward`].
     fn bias_backward(isa: Isa, dy: &[Self], db: Grad<'_, Self>);
 }
 
@@ -152,14 +153,12 @@ fn bias_backward_block<S: Simd, const N: usize>(
     db: &mut [f32],
     mode: Mode,
 ) {
-    let mut sum = [s.zero(); N];
+    let mut stack = Stack::<S::V, N>::new(dy.len() / db.len(), 1, s.zero());
     for row in dy.chunks_exact(db.len()) {
-        let dy = load::<S, N>(s, &row[block.clone()]);
-        for k in 0..N {
-            sum[k] = s.add(sum[k], dy[k]);
-        }
+        let row = load::<S, N>(s, &row[block.clone()]);
+        stack.push_vectors(s, row);
     }
-    put(s, sum, &mut db[block], mode);
+    put(s, stack.total(), &mut db[block], mode);
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Small dense pieces of the head: rows times rows, and L2 normalisation of rows.
 
 use crate::lanes::{blocks, each_image, load, on_block, put};
+use crate::reduce::Stack;
 use crate::{Grad, Isa, Kernel, Mode, Simd};
 use std::ops::Range;
 
@@ -8,7 +9,8 @@ use std::ops::Range;
 pub trait LinearKernels: Sized {
     /// `y[i, j]` = sum over k of `a[i, k]` * `b[j, k]`: a `[m, k]`, b `[p, k]`, y `[m, p]`.
     fn matmul_nt_forward(isa: Isa, k: usize, a: &[Self], b: &[Self], y: &mut [Self]);
-    /// `da[i, k]` = sum over j of `dy[i, j]` * `b[j, k]`; `db[j, k]` = sum over i of `dy[i, j]` * `a[i, k]`.
+    /// `da[i, k]` = sum over j of `dy[i, j]` * `b[j, k]`; `db[j, k]` = sum over i, along
+    /// the tree over rows, of `dy[i, j]` * `a[i, k]`.
     #[allow(clippy::too_many_arguments)]
     fn matmul_nt_backward(
         isa: Isa,
@@ -52,7 +54,7 @@ impl LinearKernels for f32 {
         if let Some(Grad { to, mode }) = db {
             assert_eq!(to.len(), b.len(), "db and b differ in length");
             each_image(k, work, to, |j, to| {
-                isa.run(Combination { factors: &dy[j..], stride: p, rows: a, to, mode });
+                isa.run(TreeCombination { factors: &dy[j..], stride: p, rows: a, to, mode });
             });
         }
     }
@@ -168,6 +170,47 @@ fn combination_block<S: Simd, const N: usize>(
         }
     }
     put(s, sum, &mut to[block], mode);
+}
+
+/// The same, added along the tree over rows.
+struct TreeCombination<'a> {
+    factors: &'a [f32],
+    stride: usize,
+    rows: &'a [f32],
+    to: &'a mut [f32],
+    mode: Mode,
+}
+
+impl Kernel for TreeCombination<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { factors, stride, rows, to, mode } = self;
+        for block in blocks(to.len(), 4) {
+            on_block!(block, 4, tree_combination_block(s, (factors, stride), rows, block, to, mode));
+        }
+    }
+}
+
+#[inline(always)]
+fn tree_combination_block<S: Simd, const N: usize>(
+    s: S,
+    (factors, stride): (&[f32], usize),
+    rows: &[f32],
+    block: Range<usize>,
+    to: &mut [f32],
+    mode: Mode,
+) {
+    let mut stack = Stack::<S::V, N>::new(rows.len() / to.len(), 1, s.zero());
+    for (row, factor) in rows.chunks_exact(to.len()).zip(factors.iter().step_by(stride)) {
+        let mut row = load::<S, N>(s, &row[block.clone()]);
+        let factor = s.splat(*factor);
+        for x in &mut row {
+            *x = s.mul(factor, *x);
+        }
+        stack.push_vectors(s, row);
+    }
+    put(s, stack.total(), &mut to[block], mode);
 }
 
 struct Normalize<'a> {

@@ -5,9 +5,11 @@ use crate::gemm::outer::{Step, Walk, product, run_product};
 use crate::gemm::pack::{pack, pack_flipped, packed_len, panels};
 use crate::gemm::tile::{Columns, Rows, tile};
 use crate::gemm::{MR, for_chunks, worth_threads};
-use crate::reduce::{combine, parts};
+use crate::reduce::{PAIR, combine, pairs, spare_buffers, sum_groups};
 use crate::rows::Ahead;
-use crate::{Conv, ConvBackward, Isa, Kernel, Mode, Shape, Simd};
+use crate::slots::{Slots, slots};
+use crate::{Conv, ConvBackward, Grad, Isa, Kernel, Mode, Shape, Simd};
+use std::ops::Range;
 
 /// `y[n,h,w,o]` = sum over c of `x[n, s*h, s*w, c]` * `w[c, o]`, s the stride. Weights are `[cin, cout]`. A linear
 /// layer is the case of a 1x1 map.
@@ -249,30 +251,49 @@ struct Cut {
     owned: bool,
 }
 
-/// Weights above which partial sums of sixteen parts (over 1 MB) cost more than reading x and dy again.
+/// Weights above which partial sums of every pair of images (over 1 MB at batch 32) cost more than reading x and dy
+/// again.
 pub(crate) const OWNED_WEIGHTS: usize = 128 * 128;
 
 fn cut(conv: &Conv) -> Cut {
     let (n, weights) = (conv.x.n, conv.x.c * conv.cout);
     let parallel = worth_threads(4 * conv.y().pixels() * weights);
-    let images = if parallel { n.div_ceil(parts(n)) } else { n };
-    let owned = parallel && weights > OWNED_WEIGHTS;
-    Cut { images, parts: n.div_ceil(images), parallel, owned }
+    Cut { images: PAIR, parts: pairs(n), parallel, owned: weights > OWNED_WEIGHTS }
 }
 
-/// Adds the gradient of large weights to `dw`: each task owns some rows and reads all images.
+/// Rows of a task that owns them, tasks, and elements of each one's scratch.
+fn owned_rows(conv: &Conv) -> (usize, usize, usize) {
+    let rows = conv.x.c.div_ceil(8).next_multiple_of(8);
+    (rows, conv.x.c.div_ceil(rows), spare_buffers(conv.x.n) * rows * conv.cout)
+}
+
+/// Scratch elements of [`pointwise_owned_dw`].
+pub(crate) fn pointwise_owned_scratch(conv: &Conv) -> usize {
+    let (_, tasks, len) = owned_rows(conv);
+    slots(tasks) * len
+}
+
+/// The gradient of large weights: each task owns some rows and reads all images, group by group.
 pub(crate) fn pointwise_owned_dw(
     isa: Isa,
     conv: &Conv,
     x: &[f32],
     dy: &[f32],
-    dw: &mut [f32],
+    dw: Grad<'_, f32>,
+    scratch: &mut [f32],
     parallel: bool,
 ) {
-    let rows = conv.x.c.div_ceil(8).next_multiple_of(8);
-    for_chunks(0..conv.x.c.div_ceil(rows), parallel, [(dw, rows * conv.cout)], &|i, [dw]| {
-        let dw = Some((i * rows, dw));
-        isa.run(Backward { conv: *conv, x, packed: &[], dy, dx: None, dw });
+    let (rows, tasks, len) = owned_rows(conv);
+    let spare = Slots::new(scratch, len);
+    let (image_x, image_y) = (conv.x.image_len(), conv.y().image_len());
+    for_chunks(0..tasks, parallel, [(dw.to, rows * conv.cout)], &|i, [to]| {
+        let mut group = |images: Range<usize>, to: &mut [f32]| {
+            let conv = Conv { x: Shape { n: images.len(), ..conv.x }, ..*conv };
+            let (x, dy) = (&x[images.start * image_x..], &dy[images.start * image_y..]);
+            let (x, dy) = (&x[..conv.x.len()], &dy[..conv.y().len()]);
+            isa.run(Backward { conv, x, packed: &[], dy, dx: None, dw: Some((i * rows, to)) });
+        };
+        spare.with(|spare| sum_groups(0..conv.x.n, to, dw.mode, spare, &mut group));
     });
 }
 
@@ -301,8 +322,12 @@ impl PointwiseKernels for f32 {
 
     fn pointwise_backward_scratch(conv: &Conv) -> usize {
         let cut = cut(conv);
-        let partial = if cut.parts > 1 && !cut.owned { cut.parts } else { 0 };
-        packed_len(conv.cout, conv.x.c) + partial * conv.x.c * conv.cout
+        let sums = match cut {
+            Cut { owned: true, .. } => pointwise_owned_scratch(conv),
+            Cut { parts: 1, .. } => 0,
+            Cut { parts, .. } => parts * conv.x.c * conv.cout,
+        };
+        packed_len(conv.cout, conv.x.c) + sums
     }
 
     fn pointwise_forward(
@@ -337,8 +362,8 @@ impl PointwiseKernels for f32 {
         }
         let packed = &*packed;
         let Cut { images, parts, parallel, owned } = cut(conv);
-        let direct = parts == 1 || owned;
-        if direct && dw.mode == Mode::Set {
+        let direct = parts == 1;
+        if direct && !owned && dw.mode == Mode::Set {
             dw.to.fill(0.0);
         }
         let part_weights = if owned { 0 } else { w.len() };
@@ -358,7 +383,7 @@ impl PointwiseKernels for f32 {
         for_chunks(0..parts, parallel, [(dx_to, dx_part), (sums, part_weights)], &|i, [dx, dw]| {
             let n = images.min(conv.x.n - i * images);
             let conv = Conv { x: Shape { n, ..conv.x }, ..*conv };
-            if !direct {
+            if !direct && !owned {
                 dw.fill(0.0);
             }
             isa.run(Backward {
@@ -371,9 +396,9 @@ impl PointwiseKernels for f32 {
             });
         });
         if owned {
-            pointwise_owned_dw(isa, conv, x, dy, dw.to, parallel);
+            pointwise_owned_dw(isa, conv, x, dy, dw, partial, parallel);
         } else if !direct {
-            combine(isa, &partial[..parts * w.len()], dw.to, dw.mode);
+            combine(isa, &partial[..parts * w.len()], PAIR, dw.to, dw.mode);
         }
     }
 }

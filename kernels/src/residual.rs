@@ -135,7 +135,7 @@ impl ResidualKernels for f32 {
         });
         for (slots, sums) in [(sums_main, dmain.sums), (sums_short, dshort.sums)] {
             if let Some(sums) = sums {
-                combine(isa, slots, sums, Mode::Set);
+                combine(isa, slots, 1, sums, Mode::Set);
             }
         }
     }

@@ -1,12 +1,13 @@
 //! One-vs-rest L2-SVM loss (Tang 2013, eq. 10, without the weights' penalty, which weight decay stands for).
 
+use crate::reduce::sum;
 use crate::{Grad, Isa};
 
 /// Labels are class indices below `classes`; the target t of a class is 1 where it is the label, else -1.
 pub trait SvmKernels: Sized {
-    /// `loss[0]` = mean over rows of the classes' sum of max(0, 1 - t x)^2.
+    /// `value[0]` = sum over rows (along their tree) of the classes' sum of max(0, 1 - t x)^2.
     fn l2_svm_forward(isa: Isa, classes: usize, logits: &[Self], labels: &[u32], value: &mut [Self]);
-    /// dx = `dvalue[0]` / n * -2 t max(0, 1 - t x).
+    /// dx = `dvalue[0]` * -2 t max(0, 1 - t x).
     fn l2_svm_backward(
         isa: Isa,
         classes: usize,
@@ -21,9 +22,11 @@ pub trait SvmKernels: Sized {
 impl SvmKernels for f32 {
     fn l2_svm_forward(_: Isa, classes: usize, logits: &[Self], labels: &[u32], value: &mut [Self]) {
         assert_lengths(classes, logits.len(), labels, value.len());
-        let total: f64 =
-            violations(classes, logits, labels).map(|(violation, _)| violation * violation).sum();
-        value[0] = (total / labels.len() as f64) as f32;
+        value[0] = sum(0..labels.len(), &mut |row| {
+            let logits = &logits[row * classes..(row + 1) * classes];
+            let squares = violations(classes, logits, &labels[row..=row]).map(|(v, _)| v * v);
+            squares.sum::<f64>() as f32
+        });
     }
 
     fn l2_svm_backward(
@@ -36,7 +39,7 @@ impl SvmKernels for f32 {
     ) {
         assert_lengths(classes, logits.len(), labels, dvalue.len());
         assert_eq!(dx.to.len(), logits.len(), "dx and logits differ in length");
-        let factor = -2.0 * f64::from(dvalue[0]) / labels.len() as f64;
+        let factor = -2.0 * f64::from(dvalue[0]);
         let mode = dx.mode;
         for (dx, (violation, target)) in dx.to.iter_mut().zip(violations(classes, logits, labels)) {
             mode.put(dx, (factor * target * violation) as f32);
@@ -72,8 +75,8 @@ mod tests {
         let (logits, labels) = ([-0.5, 2.0, 1.0, -1.0, -1.0, -3.0], [1, 0]);
         let (mut value, mut dx) = ([f32::NAN], [f32::NAN; 6]);
         f32::l2_svm_forward(isa, 3, &logits, &labels, &mut value);
-        f32::l2_svm_backward(isa, 3, &logits, &labels, &[0.5], Grad::set(&mut dx));
-        assert_eq!(value, [(0.25 + 4.0 + 4.0) / 2.0]);
+        f32::l2_svm_backward(isa, 3, &logits, &labels, &[0.25], Grad::set(&mut dx));
+        assert_eq!(value, [0.25 + 4.0 + 4.0]);
         assert_eq!(dx, [0.25, 0.0, 1.0, -1.0, 0.0, 0.0]);
     }
 }

@@ -104,6 +104,7 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
         stop_after: None,
         stop_at: None,
         checkpoint_every: Duration::from_secs(args.checkpoint_every.into()),
+        team: None,
     };
     let config = args.recipe.config(None)?;
     let dataset = data::open(&config.data, config.limit, context)?;

@@ -21,6 +21,7 @@ mod train;
 
 use crate::error::{Error, Result};
 use crate::output::{errln, outln};
+use crate::parallel::{self, Link};
 use clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
 use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -28,6 +29,8 @@ use moue_datasets::message::excerpt;
 use moue_kernels::Isa;
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// Facial-expression recognition, trained on a plain CPU.
 #[derive(Debug, Parser)]
@@ -93,12 +96,38 @@ enum Command {
     Man(shell::ManArgs),
 }
 
+impl Command {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Train(_) => "train",
+            Self::Crossval(_) => "crossval",
+            Self::Eval(_) => "eval",
+            Self::Predict(_) => "predict",
+            Self::Gradcheck(_) => "gradcheck",
+            Self::Profile(_) => "profile",
+            Self::Augment(_) => "augment",
+            Self::Report(_) => "report",
+            Self::Reproduce(_) => "reproduce",
+            Self::Calibrate(_) => "calibrate",
+            Self::Export(_) => "export",
+            Self::Import(_) => "import",
+            #[cfg(feature = "serve")]
+            Self::Serve(_) => "serve",
+            Self::Completions(_) => "completions",
+            Self::Man(_) => "man",
+        }
+    }
+}
+
 /// What every command is given.
 #[derive(Clone, Debug)]
 pub(crate) struct Context {
     pub(crate) isa: Isa,
     pub(crate) json: bool,
     pub(crate) quiet: bool,
+    /// The other processes, if mpirun started several, and what becomes true when they are to stop.
+    pub(crate) link: Option<Arc<dyn Link>>,
+    pub(crate) stop: Option<Arc<AtomicBool>>,
 }
 
 impl Context {
@@ -124,13 +153,20 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            errln!("moue: {error}");
-            ExitCode::from(match error {
-                Error::Usage(_) => 2,
-                Error::Interrupted(_) => 130,
-                _ => 1,
-            })
+            // Where mpirun started several processes, they all came to the same.
+            if parallel::is_first() {
+                errln!("moue: {error}");
+            }
+            ExitCode::from(status(&error))
         }
+    }
+}
+
+fn status(error: &Error) -> u8 {
+    match error {
+        Error::Usage(_) => 2,
+        Error::Interrupted(_) => 130,
+        _ => 1,
     }
 }
 
@@ -167,13 +203,24 @@ fn complaint(mut error: clap::Error) -> String {
 fn run(cli: Cli) -> Result<()> {
     cli.check()?;
     let isa = Isa::from_env().map_err(Error::Usage)?;
-    let context = Context { isa, json: cli.global.json, quiet: cli.global.quiet };
+    let stop = Arc::new(AtomicBool::new(false));
+    let launch = parallel::start(cli.command.name(), &stop)?;
+    if launch.is_some() {
+        recipe::stop_on_signals(&stop);
+    }
+    let context = Context {
+        isa,
+        json: cli.global.json,
+        quiet: cli.global.quiet || !parallel::is_first(),
+        link: launch.as_ref().map(|launch| launch.link().clone()),
+        stop: launch.as_ref().map(|_| stop),
+    };
     let threads = cli.global.threads.map_or(0, usize::from);
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .build()
         .map_err(|e| Error::Usage(format!("--threads {threads}: {e}")))?;
-    pool.install(|| match cli.command {
+    let result = pool.install(|| match cli.command {
         Command::Train(args) => train::run(args, &context),
         Command::Crossval(args) => crossval::run(args, &context),
         Command::Eval(args) => eval::run(args, &context),
@@ -190,7 +237,15 @@ fn run(cli: Cli) -> Result<()> {
         Command::Calibrate(args) => calibrate::run(args, &context),
         Command::Completions(args) => shell::completions(args, &context),
         Command::Man(args) => shell::man(args, &context),
-    })
+    });
+    match (&result, &launch) {
+        // What all processes know of, so that all of them end here.
+        (Ok(()) | Err(Error::Interrupted(_) | Error::Disagreement), _) | (_, None) => result,
+        (Err(error), Some(launch)) => {
+            errln!("moue: rank {}: {error}", launch.link().rank());
+            launch.abort(status(error).into())
+        }
+    }
 }
 
 /// Parses an option's value.

@@ -121,6 +121,12 @@ pub(super) fn default_folder(config: &Config) -> PathBuf {
 /// SIGHUP keeps its meaning, so that `nohup` works.
 pub(super) fn stop_signal() -> Arc<AtomicBool> {
     let stop = Arc::new(AtomicBool::new(false));
+    stop_on_signals(&stop);
+    stop
+}
+
+/// The same for a flag that is there.
+pub(super) fn stop_on_signals(stop: &Arc<AtomicBool>) {
     for signal in [SIGINT, SIGTERM] {
         // In this order: the shutdown looks at the flag before the same signal sets it.
         let registered = flag::register_conditional_shutdown(signal, 130, stop.clone())
@@ -129,5 +135,4 @@ pub(super) fn stop_signal() -> Arc<AtomicBool> {
             errln!("moue: warning: signal {signal} will not save a checkpoint: {e}");
         }
     }
-    stop
 }

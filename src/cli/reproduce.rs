@@ -176,6 +176,7 @@ fn train_all(args: &Args, inputs: &Inputs, begin: Instant, context: &Context) ->
         stop_after: args.stop_after_steps,
         stop_at: budget.map(|budget| begin + budget - RESERVE.min(budget / 10)),
         checkpoint_every: Duration::from_secs(args.checkpoint_every.into()),
+        team: None,
     };
     let stop = stop_signal();
     for experiment in args.wanted() {

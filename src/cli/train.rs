@@ -4,16 +4,20 @@ use super::recipe::{RECIPE, RecipeArgs, default_folder, stop_signal};
 use super::{Context, data};
 use crate::error::Result;
 use crate::output::outln;
+use crate::parallel::{Cooperation, Team};
 use crate::train::{Config, Fold, Folding, Options, Report, Resume, RunFolder, Session, Sets};
 use crate::{Graph, Phase};
 use moue_datasets::message::shown;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Train a model.
 ///
 /// Without options: DNN-CBAM with AM-Softmax on built-in synthetic faces. Ctrl-C (or SIGTERM) finishes the step,
 /// writes a checkpoint and exits with status 130; --resume then continues bit for bit. A second one exits at once.
+///
+/// `mpirun -n R moue train` (a build with --features mpi) shares every batch among R processes, to the same bits.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -39,41 +43,61 @@ pub(super) struct Args {
     /// Print the plan of a training step and exit.
     #[arg(long)]
     plan: bool,
+    #[command(flatten)]
+    cooperation: Cooperation,
     /// Stop after N steps as Ctrl-C does.
     #[arg(long, value_name = "N", hide = true)]
     stop_after_steps: Option<u64>,
 }
 
 pub(super) fn run(args: Args, context: &Context) -> Result<()> {
+    let team = context.link.as_ref().map(|link| Arc::new(Team::new(link.clone(), args.cooperation)));
+    let leads = team.as_ref().is_none_or(|team| team.leads());
+    let stop = context.stop.clone().unwrap_or_else(stop_signal);
+    let open = |config: &Config| -> Result<Sets> {
+        // The first process decodes and leaves the cache that the others read.
+        let wait = || team.iter().for_each(|team| team.barrier());
+        if !leads {
+            wait();
+        }
+        let data = data::open(&config.data, config.limit, context)?;
+        if leads {
+            wait();
+        }
+        Sets::new(data, config)
+    };
     let options = Options {
         isa: context.isa,
         quiet: context.quiet,
         stop_after: args.stop_after_steps,
         stop_at: None,
         checkpoint_every: Duration::from_secs(args.checkpoint_every.into()),
+        team: team.clone(),
     };
     let report = match &args.resume {
         Some(path) => {
-            let resume = Resume::open(path, args.recipe.epochs)?;
-            let config = resume.config();
-            let sets = Sets::new(data::open(&config.data, config.limit, context)?, config)?;
-            resume.session(&sets, &options)?.run(&stop_signal())?
+            let resume = Resume::open(path, args.recipe.epochs, leads)?;
+            let sets = open(resume.config())?;
+            resume.session(&sets, &options)?.run(&stop)?
         }
         None => {
             let mut config = args.config()?;
-            let sets = Sets::new(data::open(&config.data, config.limit, context)?, &config)?;
+            let sets = open(&config)?;
             config.model.classes = sets.classes.len();
             if args.plan {
-                return print_plan(&config, context);
+                return if leads { print_plan(&config, context) } else { Ok(()) };
             }
             let folder = match &args.out {
-                Some(path) => RunFolder::create(path)?,
-                None => RunFolder::create_unique(&default_folder(&config))?,
+                _ if !leads => None,
+                Some(path) => Some(RunFolder::create(path)?),
+                None => Some(RunFolder::create_unique(&default_folder(&config))?),
             };
-            Session::start(config, &sets, folder, &options)?.run(&stop_signal())?
+            Session::begin(config, &sets, folder, &options)?.run(&stop)?
         }
     };
-    context.print(&report, || print_report(&report));
+    if leads {
+        context.print(&report, || print_report(&report));
+    }
     Ok(())
 }
 
@@ -113,5 +137,15 @@ fn print_report(report: &Report) {
         report.images_per_second,
         report.seconds,
     );
+    if let Some(cost) = &report.communication {
+        outln!(
+            "{} processes, a step: {:.2} MB sent, {:.1} ms for statistics, {:.1} ms for gradients ({:.1} ms not hidden)",
+            cost.ranks,
+            cost.bytes_per_step / 1e6,
+            cost.statistics_ms,
+            cost.gradients_ms,
+            cost.gradients_left_ms,
+        );
+    }
     outln!("weights: {}", shown(&report.weights));
 }

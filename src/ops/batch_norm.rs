@@ -1,6 +1,6 @@
 //! Batch normalisation (Ioffe and Szegedy 2015) with an optional ReLU behind it.
 
-use super::{Backward, Forward, Operands, Operation, Run, Scratch, Spec};
+use super::{Backward, Forward, Gradient, MAX_PARAMS, Operands, Operation, Run, Scratch, Spec};
 use crate::gradcheck::{Checked, Suite, sweep};
 use crate::graph::{Buffer, Graph, Param, Phase, Var};
 use crate::nn::norm_params;
@@ -59,7 +59,8 @@ impl Operation for BatchNorm {
     fn spec(&self) -> Spec {
         let shape = self.0.shape;
         let name = if self.0.relu { "batch_norm_relu" } else { "batch_norm" };
-        Spec { reads_x: true, aux: 2 * shape.c, ..Spec::new(name, shape) }
+        let gradients = [Gradient::Measured; MAX_PARAMS];
+        Spec { reads_x: true, aux: 2 * shape.c, gradients, ..Spec::new(name, shape) }
     }
 }
 
@@ -88,33 +89,49 @@ fn move_towards<T: Element>(to: &mut [T], from: &[T], factor: f64) {
 impl<T: Element> Run<T> for BatchNorm {
     fn scratch(&self) -> Scratch {
         let len = T::batch_norm_scratch(self.0.shape);
-        Scratch { forward: len, backward: len }
+        // The two sums, then the kernel's own.
+        Scratch { forward: len, backward: sums_len(self.0.shape.c) + len }
     }
 
     fn forward(&self, io: Forward<'_, T>) {
         if self.0.train {
             T::batch_norm_stats(io.isa, self.0.shape, io.x[0], io.aux, io.scratch);
+            io.batch.measured().merge_statistics(io.isa, io.aux);
         }
-        run_on(self.0.train, self.0.shape.pixels(), io.aux, io.buffers);
+        let pixels = io.batch.measured().count(self.0.shape.pixels());
+        run_on(self.0.train, pixels, io.aux, io.buffers);
         T::batch_norm_apply(io.isa, &self.0, io.x[0], io.w[0], io.w[1], io.aux, io.y, io.scratch);
     }
 
     fn backward(&self, io: Backward<'_, T>) {
         let [dx, _] = io.dx;
         let [Some(dgamma), Some(dbeta), ..] = io.dw else { unreachable!("two parameters") };
+        let (x, [gamma, beta, ..], stats, dy) = (io.x[0], io.w, io.aux, io.dy);
+        let (sums, scratch) = io.scratch.split_at_mut(sums_len(self.0.shape.c));
+        let sums = &mut sums[..2 * self.0.shape.c];
+        T::batch_norm_sums(io.isa, &self.0, x, gamma, beta, stats, dy, sums, scratch);
+        let measured = io.batch.measured();
+        measured.sum(sums);
         let args = BatchNormBackward {
-            x: io.x[0],
-            gamma: io.w[0],
-            beta: io.w[1],
-            stats: io.aux,
-            dy: io.dy,
+            x,
+            gamma,
+            beta,
+            stats,
+            dy,
+            sums,
+            pixels: measured.count(self.0.shape.pixels()),
             dx,
             dgamma,
             dbeta,
-            scratch: io.scratch,
+            scratch,
         };
         T::batch_norm_backward(io.isa, &self.0, args);
     }
+}
+
+/// Elements of the two sums, whole cache lines.
+const fn sums_len(c: usize) -> usize {
+    (2 * c).next_multiple_of(crate::arena::ALIGN)
 }
 
 fn norm(g: &mut Graph, x: Var, relu: bool) -> Var {

@@ -1,5 +1,6 @@
 //! One-vs-rest L2-SVM loss (Tang 2013, eq. 10, without the weights' penalty).
 
+use super::margin_softmax::mean;
 use super::{Backward, Forward, Operands, Operation, Run, Spec};
 use crate::gradcheck::{Checked, Suite};
 use crate::graph::{Graph, Labels, Var};
@@ -30,12 +31,15 @@ impl Operation for L2Svm {
 
 impl<T: Element> Run<T> for L2Svm {
     fn forward(&self, io: Forward<'_, T>) {
-        T::l2_svm_forward(io.isa, self.classes, io.x[0], io.labels, io.y);
+        T::l2_svm_forward(io.isa, self.classes, io.x[0], io.labels, &mut *io.y);
+        io.batch.sum(io.y);
+        io.y[0] = mean(io.y[0], io.batch, io.labels);
     }
 
     fn backward(&self, io: Backward<'_, T>) {
         if let [Some(dx), _] = io.dx {
-            T::l2_svm_backward(io.isa, self.classes, io.x[0], io.labels, io.dy, dx);
+            let dvalue = [mean(io.dy[0], io.batch, io.labels)];
+            T::l2_svm_backward(io.isa, self.classes, io.x[0], io.labels, &dvalue, dx);
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::{Backward, Forward, Operands, Operation, Run, Spec};
 use crate::gradcheck::{Checked, Suite};
 use crate::graph::{Graph, Var};
-use moue_kernels::{Element, Shape};
+use moue_kernels::{Element, Grad, Mode, Shape};
 
 #[derive(Debug)]
 struct MatmulNt {
@@ -13,6 +13,8 @@ struct MatmulNt {
 
 impl Graph {
     /// `y[i, j]` = sum over k of `a[i, k]` * `b[j, k]`: `a` `[m, 1, 1, k]`, `b` `[p, 1, 1, k]`, y `[m, 1, 1, p]`.
+    ///
+    /// Where images are a part of a batch, the rows of a belong to them, and those of b are the same for all.
     pub fn matmul_nt(&mut self, a: Var, b: Var) -> Var {
         let (m, p) = (self.shape(a), self.shape(b));
         self.require(m.c == p.c, "matmul_nt", &format!("rows of {}", m.c), p);
@@ -40,8 +42,13 @@ impl<T: Element> Run<T> for MatmulNt {
     }
 
     fn backward(&self, io: Backward<'_, T>) {
-        let [da, db] = io.dx;
-        T::matmul_nt_backward(io.isa, self.k, io.x[0], io.x[1], io.dy, da, db);
+        let [da, mut db] = io.dx;
+        let mine = db.as_mut().map(|db| Grad { to: &mut *db.to, mode: db.mode });
+        T::matmul_nt_backward(io.isa, self.k, io.x[0], io.x[1], io.dy, da, mine);
+        if let Some(db) = db.filter(|_| io.batch.is_part()) {
+            assert!(db.mode == Mode::Set, "what others added is summed already");
+            io.batch.sum(db.to);
+        }
     }
 }
 

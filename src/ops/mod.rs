@@ -35,6 +35,7 @@ mod sigmoid;
 
 use crate::gradcheck::Suite;
 pub use crate::graph::Operands;
+use crate::parallel::Batch;
 pub(crate) use batch_norm::EPS as NORM_EPS;
 pub use batch_norm::NormParams;
 use moue_kernels::{ConvBackward, Element, Grad, Isa, Shape};
@@ -97,6 +98,8 @@ pub struct Spec {
     pub index: usize,
     /// Multiply-adds of the forward pass; only those of convolutions and matrix products count.
     pub macs: u64,
+    /// What each parameter's gradient is a sum over.
+    pub gradients: [Gradient; MAX_PARAMS],
     /// For inference only: [`Graph::compile`](crate::Graph::compile) refuses it, so that backward is never called.
     pub forward_only: bool,
 }
@@ -113,9 +116,21 @@ impl Spec {
             aux: 0,
             index: 0,
             macs: 0,
+            gradients: [Gradient::Images; MAX_PARAMS],
             forward_only: false,
         }
     }
+}
+
+/// What a parameter's gradient is a sum over, where the images at hand are a part of the batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gradient {
+    /// The images at hand.
+    Images,
+    /// What batch norms measure over: [`Batch::measured`].
+    Measured,
+    /// The batch: it follows from gradients that are.
+    Batch,
 }
 
 /// Scratch elements of the two passes.
@@ -140,6 +155,8 @@ pub struct Forward<'a, T> {
     pub buffers: [&'a mut [T]; MAX_BUFFERS],
     /// Class indices.
     pub labels: &'a [u32],
+    /// The batch that the images at hand are a part of.
+    pub batch: Batch<'a>,
     /// The result.
     pub y: &'a mut [T],
     /// Left for backward.
@@ -163,6 +180,8 @@ pub struct Backward<'a, T> {
     pub buffers: [&'a [T]; MAX_BUFFERS],
     /// Class indices.
     pub labels: &'a [u32],
+    /// The batch that the images at hand are a part of.
+    pub batch: Batch<'a>,
     /// The result, if [`Spec::reads_y`].
     pub y: &'a [T],
     /// What forward left.

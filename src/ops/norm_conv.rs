@@ -2,7 +2,7 @@
 //! normalised value is never written to memory.
 
 use super::batch_norm::{EPS, phase_for, run_on};
-use super::{Backward, Forward, Operands, Operation, Run, Scratch, Spec};
+use super::{Backward, Forward, Gradient, MAX_PARAMS, Operands, Operation, Run, Scratch, Spec};
 use crate::gradcheck::{Checked, Suite, sweep};
 use crate::graph::{Graph, Param, Phase, Var};
 use crate::nn::norm_params;
@@ -140,7 +140,10 @@ impl Operation for NormConv {
             ConvLayer::Pointwise => "pointwise_norm",
         };
         let macs = (y.pixels() * weights.iter().sum::<usize>()) as u64;
-        Spec { reads_x: true, reads_y: true, extra: extra(y), aux: 2 * y.c, macs, ..Spec::new(name, y) }
+        let mut gradients = [Gradient::Measured; MAX_PARAMS];
+        gradients[..weights.iter().filter(|len| **len > 0).count()].fill(Gradient::Images);
+        let new = Spec::new(name, y);
+        Spec { reads_x: true, reads_y: true, extra: extra(y), aux: 2 * y.c, macs, gradients, ..new }
     }
 }
 
@@ -169,7 +172,11 @@ impl<T: Element> Run<T> for NormConv {
         let stats = self.train.then_some(&mut *io.aux);
         let args = NormConvForward { x, affine, w, y, stats, scratch: io.scratch };
         T::norm_conv_forward(io.isa, &self.geometry, args);
-        run_on(self.train, shape.pixels(), io.aux, io.buffers);
+        let measured = io.batch.measured();
+        if self.train {
+            measured.merge_statistics(io.isa, io.aux);
+        }
+        run_on(self.train, measured.count(shape.pixels()), io.aux, io.buffers);
         for k in 0..c {
             let scale = gamma[k].to_f64() * rstd(io.aux, c, k);
             tail[k] = T::from_f64(scale);
@@ -186,16 +193,20 @@ impl<T: Element> Run<T> for NormConv {
         let (y, own) = split(io.y, shape, Some(self.relu));
         let Affine { scale, shift, relu, .. } = own.expect("a norm is owed");
         let (dz, tail) = io.dy.split_at(shape.len());
-        let (sum, around_mean) = tail[..2 * c].split_at(c);
         let [dw, dw2, dgamma, dbeta] = match (self.geometry.layer, io.dw) {
             (ConvLayer::DwPw, dw) => dw,
             (_, [dw, dgamma, dbeta, _]) => [dw, None, dgamma, dbeta],
         };
         let (coefficients, scratch) = io.scratch.split_at_mut(coefficients(c));
         let (by_y, rest) = coefficients.split_at_mut(c);
-        let constant = &mut rest[..c];
+        let (constant, rest) = rest.split_at_mut(c);
+        let sums = &mut rest[..2 * c];
+        sums.copy_from_slice(&tail[..2 * c]);
+        let measured = io.batch.measured();
+        measured.sum(sums);
+        let (sum, around_mean) = sums.split_at(c);
         let (mut dgamma, mut dbeta) = (dgamma.expect("gamma"), dbeta.expect("beta"));
-        let m = shape.pixels() as f64;
+        let m = measured.count(shape.pixels()) as f64;
         for k in 0..c {
             let rstd = rstd(io.aux, c, k);
             let (sum, sum_xhat) = (sum[k].to_f64(), around_mean[k].to_f64() * rstd);
@@ -231,9 +242,9 @@ fn rstd<T: Element>(stats: &[T], c: usize, k: usize) -> f64 {
     1.0 / (stats[c + k].to_f64() + EPS).sqrt()
 }
 
-/// Elements of the coefficients of the norm's gradient, whole cache lines.
+/// Elements of the coefficients of the norm's gradient and of the sums that they come of, whole cache lines.
 const fn coefficients(c: usize) -> usize {
-    (2 * c).next_multiple_of(crate::arena::ALIGN)
+    (4 * c).next_multiple_of(crate::arena::ALIGN)
 }
 
 fn put<T: Element>(to: &mut Grad<'_, T>, k: usize, value: f64) {

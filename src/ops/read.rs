@@ -1,6 +1,6 @@
 //! A parameter as a value, for operations that take values (AM-Softmax normalises its class weights).
 
-use super::{Backward, Forward, Operands, Operation, Run, Spec};
+use super::{Backward, Forward, Gradient, MAX_PARAMS, Operands, Operation, Run, Spec};
 use crate::gradcheck::{Checked, Suite};
 use crate::graph::{Graph, Param, Var};
 use crate::params::Init;
@@ -21,7 +21,7 @@ impl Graph {
 
 impl Operation for Read {
     fn spec(&self) -> Spec {
-        Spec::new("read", self.0)
+        Spec { gradients: [Gradient::Batch; MAX_PARAMS], ..Spec::new("read", self.0) }
     }
 }
 

@@ -1,7 +1,10 @@
 //! Batches one after the other, over the ends of epochs.
 
 use crate::error::Result;
+use crate::parallel::Team;
 use moue_datasets::{Epoch, Loader, PIXELS};
+use std::ops::Range;
+use std::sync::Arc;
 
 /// A batch in memory of its own, so that it can be prepared while another is trained on.
 #[derive(Debug)]
@@ -12,6 +15,8 @@ pub(super) struct Batch {
     pub(super) number: usize,
     /// Images in it: the buffers may be longer.
     len: usize,
+    /// Those of them that this process works on.
+    part: Range<usize>,
     pixels: Vec<f32>,
     labels: Vec<u32>,
     images: Vec<u32>,
@@ -23,6 +28,7 @@ impl Batch {
             epoch: 0,
             number: 0,
             len: 0,
+            part: 0..0,
             pixels: vec![0.0; capacity * PIXELS],
             labels: vec![0; capacity],
             images: vec![0; capacity],
@@ -33,16 +39,17 @@ impl Batch {
         self.len
     }
 
-    /// `[n, 48, 48, 1]`, normalised.
+    /// Of this process's images, `[n, 48, 48, 1]`, normalised.
     pub(super) fn pixels(&self) -> &[f32] {
-        &self.pixels[..self.len * PIXELS]
+        &self.pixels[..self.part.len() * PIXELS]
     }
 
+    /// Of this process's images.
     pub(super) fn labels(&self) -> &[u32] {
-        &self.labels[..self.len]
+        &self.labels[..self.part.len()]
     }
 
-    /// Indices of the images in the training set.
+    /// Indices of all images of the batch in the training set.
     pub(super) fn images(&self) -> &[u32] {
         &self.images[..self.len]
     }
@@ -54,13 +61,14 @@ pub(super) struct Feed<'a> {
     loader: Loader<'a>,
     order: Epoch,
     next: usize,
+    team: Option<Arc<Team>>,
 }
 
 impl<'a> Feed<'a> {
-    /// Starts with batch `next` of `epoch`.
-    pub(super) fn new(loader: Loader<'a>, epoch: u64, next: usize) -> Self {
+    /// Starts with batch `next` of `epoch`; of each, this process gets the part that `team` gives it.
+    pub(super) fn new(loader: Loader<'a>, epoch: u64, next: usize, team: Option<Arc<Team>>) -> Self {
         let order = loader.epoch(epoch);
-        Self { loader, order, next }
+        Self { loader, order, next, team }
     }
 
     pub(super) fn batches_per_epoch(&self) -> usize {
@@ -75,7 +83,10 @@ impl<'a> Feed<'a> {
             self.next = 0;
         }
         let Batch { pixels, labels, images, .. } = batch;
-        batch.len = self.loader.fill(&self.order, self.next, pixels, labels, images)?;
+        let whole = self.loader.batch_len(self.next);
+        let part = self.team.as_ref().and_then(|team| team.share(whole)).unwrap_or(0..whole);
+        batch.len = self.loader.fill_part(&self.order, self.next, part.clone(), pixels, labels, images)?;
+        batch.part = part;
         (batch.epoch, batch.number) = (self.order.number(), self.next);
         self.next += 1;
         Ok(())
@@ -92,7 +103,7 @@ mod tests {
         let faces = synthetic::faces(0, Split::Train, 1).unwrap();
         let sampling = Sampling::Shuffled;
         let loader = Loader::new(&faces, 3, Normalisation::identity(), Augment::none(), 1, sampling).unwrap();
-        let mut feed = Feed::new(loader.clone(), 4, 1);
+        let mut feed = Feed::new(loader.clone(), 4, 1, None);
         let mut batch = Batch::new(3);
         let mut seen = Vec::new();
         for _ in 0..4 {

@@ -26,7 +26,8 @@ const MAX_METRICS: u64 = 1000 * MAX_EPOCHS;
 
 const CONFIG: &str = "config.json";
 const METRICS: &str = "metrics.jsonl";
-const BEST: &str = "best.safetensors";
+/// Name of [`RunFolder::best`].
+pub(super) const BEST: &str = "best.safetensors";
 const LAST: &str = "last.safetensors";
 
 /// A run's folder, locked against other processes.
@@ -140,11 +141,11 @@ impl RunFolder {
         write_atomically(&self.config(), json.as_bytes())
     }
 
-    /// Reads `config.json`.
-    pub(super) fn load_config(&self) -> Result<Config> {
-        let path = self.config();
+    /// Reads `config.json` of the run in `folder`.
+    pub(super) fn load_config(folder: &Path) -> Result<Config> {
+        let path = folder.join(CONFIG);
         if !path.exists() {
-            return Err(Error::format(&self.path, "no run to resume: neither checkpoint nor config.json"));
+            return Err(Error::format(folder, "no run to resume: neither checkpoint nor config.json"));
         }
         Config::parse(&path, &read_file(&path, MAX_CONFIG)?)
     }
@@ -157,7 +158,7 @@ impl RunFolder {
     /// Writes the line of the epoch `row.epoch`, in place of lines from that epoch on that an interrupted process
     /// may have left.
     pub(super) fn save_metrics(&self, row: &EpochRow) -> Result<()> {
-        let old = self.read_metrics()?;
+        let old = Self::read_metrics(&self.path)?;
         let earlier = |line: &&str| serde_json::from_str::<EpochRow>(line).is_ok_and(|r| r.epoch < row.epoch);
         let mut lines: Vec<&str> = old.lines().filter(earlier).collect();
         let new = serde_json::to_string(row).expect("plain data");
@@ -165,14 +166,14 @@ impl RunFolder {
         write_atomically(&self.metrics(), (lines.join("\n") + "\n").as_bytes())
     }
 
-    /// Epochs that have left their line.
-    pub(super) fn epochs_recorded(&self) -> Result<usize> {
-        Ok(self.read_metrics()?.lines().count())
+    /// Epochs of the run in `folder` that have left their line.
+    pub(super) fn epochs_recorded(folder: &Path) -> Result<usize> {
+        Ok(Self::read_metrics(folder)?.lines().count())
     }
 
     /// The lines so far; none before the first epoch is over.
-    fn read_metrics(&self) -> Result<String> {
-        let path = self.metrics();
+    fn read_metrics(folder: &Path) -> Result<String> {
+        let path = folder.join(METRICS);
         if !path.exists() {
             return Ok(String::new());
         }

@@ -8,6 +8,7 @@ mod data;
 mod feed;
 mod folder;
 mod progress;
+mod resume;
 mod session;
 mod trainer;
 
@@ -17,5 +18,6 @@ pub(crate) use config::{MAX_BATCH, MAX_COPIES, MAX_EPOCHS, MAX_STEPS};
 pub use data::Sets;
 pub use folder::{Record, RunFolder};
 pub use progress::{Best, EpochRow, Progress, Tally};
-pub use session::{Options, Report, Resume, Session};
+pub use resume::Resume;
+pub use session::{Options, Report, Session};
 pub use trainer::{Recipe, Step, Trainer};

@@ -2,18 +2,19 @@
 
 use super::config::PATIENCE;
 use super::console::Console;
-use super::{Best, Config, EpochRow, Recipe, RunFolder, Schedule, Sets, Trainer};
+use super::{Best, Config, EpochRow, Recipe, Resume, RunFolder, Schedule, Sets, Trainer};
 use crate::archive::not_finite;
-use crate::checkpoint::{self, Checkpoint, State};
+use crate::checkpoint::State;
 use crate::error::{Error, Result};
 use crate::infer::Forward;
-use crate::output::errln;
+use crate::parallel::{Cost, Team};
 use crate::params::Params;
 use crate::weights::{Facts, Weights};
 use moue_datasets::{Faces, Normalisation, Split};
 use moue_kernels::Isa;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,15 @@ pub struct Options {
     pub stop_at: Option<Instant>,
     /// Between two checkpoints within an epoch: the most work that a killed process loses.
     pub checkpoint_every: Duration,
+    /// The processes that share the work.
+    pub team: Option<Arc<Team>>,
+}
+
+impl Options {
+    /// Whether this process writes files and speaks.
+    fn leads(&self) -> bool {
+        self.team.as_ref().is_none_or(|team| team.leads())
+    }
 }
 
 /// What came out of a run.
@@ -59,89 +69,20 @@ pub struct Report {
     pub seconds: f64,
     /// File with the best weights.
     pub weights: PathBuf,
-}
-
-/// A stopped run on its way to be continued.
-#[derive(Debug)]
-pub struct Resume {
-    folder: RunFolder,
-    config: Config,
-    /// With a warning if it is not the newest; none if the run was killed before it wrote its first one.
-    checkpoint: Option<(Checkpoint, Option<String>)>,
-}
-
-impl Resume {
-    /// Reads the newest complete checkpoint of the run in `path`; `epochs` replaces the number it was to have. A run
-    /// that was killed before its first checkpoint starts again.
-    ///
-    /// # Errors
-    /// No run there, another process working on it, no complete checkpoint, or fewer epochs than are finished.
-    pub fn open(path: &Path, epochs: Option<u64>) -> Result<Self> {
-        let folder = RunFolder::open(path)?;
-        // The first epoch's files are there before its checkpoint. A run that came further has lost its checkpoints:
-        // starting again would overwrite its weights.
-        let lost = folder.epochs_recorded()? > 1;
-        let checkpoint = match checkpoint::exists(path) || lost {
-            true => Some(Checkpoint::load(path)?),
-            false => None,
-        };
-        let (mut config, done) = match &checkpoint {
-            Some((Checkpoint { state, .. }, _)) => (state.config.clone(), state.progress.epoch),
-            None => (folder.load_config()?, 0),
-        };
-        config.epochs = epochs.unwrap_or(config.epochs);
-        if config.epochs < done {
-            let wanted = config.epochs;
-            return Err(Error::Usage(format!("--epochs {wanted}: {done} are finished already")));
-        }
-        Ok(Self { folder, config, checkpoint })
-    }
-
-    /// What the run was started with.
-    pub fn config(&self) -> &Config {
-        &self.config
-    }
-
-    /// Continues on `sets`, which must be the data that the run started with.
-    ///
-    /// # Errors
-    /// Other data, or a folder that cannot be written to.
-    pub fn session<'a>(self, sets: &'a Sets, options: &Options) -> Result<Session<'a>> {
-        let Self { mut folder, config, checkpoint } = self;
-        let Some((checkpoint, warning)) = checkpoint else {
-            return Session::start(config, sets, folder, options);
-        };
-        let mut state = State { config, ..checkpoint.state.clone() };
-        if sets.fingerprint() != state.data || sets.classes != checkpoint.weights.classes {
-            let reason = format!("{}: not the images that the run was started with", state.config.data);
-            return Err(Error::format(folder.path(), reason));
-        }
-        let mut warnings = Vec::from_iter(warning);
-        if state.progress.best.is_some() && !folder.best().exists() {
-            warnings.push(format!("{}: missing; the best epoch is sought anew", folder.best().display()));
-            state.progress.best = None;
-        }
-        folder.save_config(&state.config)?;
-        for warning in &warnings {
-            errln!("moue: warning: {warning}");
-            folder.log(&format!("warning: {warning}"))?;
-        }
-        let weights = checkpoint.weights.clone();
-        let mut session = Session::new(state, weights, sets, folder, options)?;
-        checkpoint.restore(session.trainer.optimizer_mut());
-        session.trainer.set_average(checkpoint.average().cloned());
-        session.say(&format!("resumed at step {}", session.state.progress.step))?;
-        Ok(session)
-    }
+    /// What sharing the work took.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub communication: Option<Cost>,
 }
 
 /// A run at work.
 #[derive(Debug)]
 pub struct Session<'a> {
-    state: State,
+    pub(super) state: State,
     sets: &'a Sets,
-    folder: RunFolder,
-    trainer: Trainer<'a>,
+    /// Of the process that writes files.
+    folder: Option<RunFolder>,
+    team: Option<Arc<Team>>,
+    pub(super) trainer: Trainer<'a>,
     forward: Forward,
     console: Console,
     stop_after: Option<u64>,
@@ -159,10 +100,23 @@ impl<'a> Session<'a> {
     /// # Errors
     /// A model, batch or learning rate that cannot be trained with, or a folder that cannot be written to.
     pub fn start(config: Config, sets: &'a Sets, folder: RunFolder, options: &Options) -> Result<Self> {
+        Self::begin(config, sets, Some(folder), options)
+    }
+
+    /// The same; every process but the one that writes files comes without a folder.
+    ///
+    /// # Errors
+    /// As [`Session::start`].
+    pub fn begin(
+        config: Config,
+        sets: &'a Sets,
+        folder: Option<RunFolder>,
+        options: &Options,
+    ) -> Result<Self> {
         if config.model.classes != sets.classes.len() {
             let (ours, theirs) = (config.model.classes, sets.classes.len());
-            let reason = format!("a model of {ours} classes, but {} has {theirs}", config.data);
-            return Err(Error::format(folder.path(), reason));
+            let reason = format!("{theirs} classes, but the model has {ours}");
+            return Err(Error::format(&config.data, reason));
         }
         if config.schedule == Schedule::Plateau && sets.watched().is_none() {
             let reason = format!("--schedule plateau watches a held-out split, and {} has none", config.data);
@@ -180,16 +134,19 @@ impl<'a> Session<'a> {
         };
         let state = State::new(config, sets.fingerprint());
         let mut session = Self::new(state, weights, sets, folder, options)?;
-        session.folder.save_config(&session.state.config)?;
+        session.compare()?;
+        if let Some(folder) = &session.folder {
+            folder.save_config(&session.state.config)?;
+        }
         session.introduce()?;
         Ok(session)
     }
 
-    fn new(
+    pub(super) fn new(
         state: State,
         weights: Weights,
         sets: &'a Sets,
-        folder: RunFolder,
+        folder: Option<RunFolder>,
         options: &Options,
     ) -> Result<Self> {
         let (config, progress) = (&state.config, &state.progress);
@@ -204,19 +161,23 @@ impl<'a> Session<'a> {
             refinements: config.refinements,
         };
         let position = (progress.epoch, progress.batch);
-        let mut trainer = Trainer::new(weights, &sets.train, &recipe, position, options.isa)?;
+        let team = options.team.clone();
+        let mut trainer =
+            Trainer::with_team(weights, &sets.train, &recipe, position, options.isa, team.clone())?;
         trainer.set_cuts(progress.cuts);
         if progress.batch >= trainer.steps_per_epoch() {
             let (done, steps) = (progress.batch, trainer.steps_per_epoch());
-            return Err(Error::format(folder.path(), format!("{done} steps into an epoch of {steps}")));
+            let path = folder.as_ref().map_or(Path::new("checkpoint"), RunFolder::path);
+            return Err(Error::format(path, format!("{done} steps into an epoch of {steps}")));
         }
         let steps = config.epochs.saturating_mul(trainer.steps_per_epoch() as u64);
         Ok(Self {
-            console: Console::new(options.quiet, steps, progress.step),
+            console: Console::new(options.quiet || !options.leads(), steps, progress.step),
             forward: Forward::new(config.model, &trainer.weights().params, options.isa)?,
             state,
             sets,
             folder,
+            team,
             trainer,
             stop_after: options.stop_after,
             stop_at: options.stop_at,
@@ -241,7 +202,7 @@ impl<'a> Session<'a> {
         if !RunFolder::holds_run(path) {
             return Self::start(config, sets, RunFolder::create(path)?, options)?.run(stop);
         }
-        let resume = Resume::open(path, Some(config.epochs))?;
+        let resume = Resume::open(path, Some(config.epochs), true)?;
         if *resume.config() != config {
             let reason = "was started with other options; repeat those, or choose another --out";
             return Err(Error::format(path, reason));
@@ -262,7 +223,7 @@ impl<'a> Session<'a> {
         self.console.finish();
         if let Err(error) = &result {
             // The error itself is what matters; the log may be what could not be written.
-            self.folder.log(&format!("stopped: {error}")).ok();
+            self.log(&format!("stopped: {error}")).ok();
         }
         result
     }
@@ -275,7 +236,9 @@ impl<'a> Session<'a> {
             let enough = self.stop_after.is_some_and(|n| progress.step - first >= n)
                 || self.stop_at.is_some_and(|moment| Instant::now() >= moment);
             let finished = progress.epoch >= self.state.config.epochs;
-            if (enough || stop.load(Ordering::Relaxed)) && !finished {
+            let stop = enough || stop.load(Ordering::Relaxed);
+            let stop = self.team.as_ref().map_or(stop, |team| team.any(stop));
+            if stop && !finished {
                 return self.pause();
             }
         }
@@ -323,11 +286,15 @@ impl<'a> Session<'a> {
         let better = accuracy.is_none_or(|(_, a)| progress.best.is_none_or(|best| a > best.accuracy));
         if better {
             progress.best = accuracy.map(|(_, accuracy)| Best { epoch: progress.epoch, accuracy });
-            result.save(&self.folder.best())?;
         }
-        result.save(&self.folder.last())?;
         let row = self.row(accuracy);
-        self.folder.save_metrics(&row)?;
+        if let Some(folder) = &self.folder {
+            if better {
+                result.save(&folder.best())?;
+            }
+            result.save(&folder.last())?;
+            folder.save_metrics(&row)?;
+        }
         if self.state.config.schedule == Schedule::Plateau {
             self.state.progress.cut_on_plateau(PATIENCE);
             self.trainer.set_cuts(self.state.progress.cuts);
@@ -339,7 +306,8 @@ impl<'a> Session<'a> {
     /// Accuracy on the watched split.
     fn watch(&mut self, weights: &Weights) -> Result<Option<(Split, f64)>> {
         let Some((split, faces)) = self.sets.watched() else { return Ok(None) };
-        let accuracy = accuracy(&mut self.forward, &weights.params, faces, weights.normalisation)?;
+        let team = self.team.as_deref();
+        let accuracy = accuracy(&mut self.forward, &weights.params, faces, weights.normalisation, team)?;
         Ok(Some((*split, accuracy)))
     }
 
@@ -364,7 +332,7 @@ impl<'a> Session<'a> {
         if self.state.progress.batch > 0 {
             self.save_checkpoint()?;
         }
-        let (step, folder) = (self.state.progress.step, self.folder.path().display());
+        let (step, folder) = (self.state.progress.step, self.path().display());
         let text = format!("stopped after step {step}; continue with: moue train --resume {folder}");
         Err(Error::Interrupted(text))
     }
@@ -372,7 +340,9 @@ impl<'a> Session<'a> {
     fn save_checkpoint(&mut self) -> Result<()> {
         self.tick();
         let trainer = &self.trainer;
-        self.state.save(self.folder.path(), trainer.weights(), trainer.optimizer(), trainer.average())?;
+        if let Some(folder) = &self.folder {
+            self.state.save(folder.path(), trainer.weights(), trainer.optimizer(), trainer.average())?;
+        }
         self.saved = Instant::now();
         Ok(())
     }
@@ -384,17 +354,18 @@ impl<'a> Session<'a> {
     }
 
     fn report(&mut self) -> Result<Report> {
-        let weights = self.folder.best();
+        let weights = self.folder.as_ref().map_or(PathBuf::new(), RunFolder::best);
         let best = self.state.progress.best;
         let on_test = match (self.sets.tested(), self.sets.watched(), best) {
             (Some((tested, _)), Some((watched, _)), Some(best)) if tested == watched => {
                 Some((*tested, best.accuracy))
             }
-            (Some((split, faces)), ..) => {
+            // By the process that has the weights at hand.
+            (Some((split, faces)), ..) if self.folder.is_some() => {
                 let Weights { params, normalisation, .. } = Weights::load(&weights)?;
-                Some((*split, accuracy(&mut self.forward, &params, faces, normalisation)?))
+                Some((*split, accuracy(&mut self.forward, &params, faces, normalisation, None)?))
             }
-            (None, ..) => None,
+            _ => None,
         };
         self.tick();
         let State { config, progress, .. } = &self.state;
@@ -411,6 +382,7 @@ impl<'a> Session<'a> {
             images_per_second: progress.total.speed(),
             seconds: progress.seconds,
             weights,
+            communication: self.team.as_ref().map(|team| team.cost()),
         })
     }
 
@@ -427,26 +399,59 @@ impl<'a> Session<'a> {
             config.model.loss.name(),
             self.trainer.weights().params.count(),
             config.data,
-            self.folder.path().display(),
+            self.path().display(),
         );
         self.say(&line)
     }
 
-    fn say(&mut self, line: &str) -> Result<()> {
+    pub(super) fn say(&mut self, line: &str) -> Result<()> {
         self.console.say(line);
-        self.folder.log(line)
+        self.log(line)
+    }
+
+    fn log(&mut self, line: &str) -> Result<()> {
+        self.folder.as_mut().map_or(Ok(()), |folder| folder.log(line))
+    }
+
+    /// The run's folder, where this process has one.
+    fn path(&self) -> &Path {
+        self.folder.as_ref().map_or(Path::new(""), RunFolder::path)
+    }
+
+    /// Checks that all processes begin with the same.
+    pub(super) fn compare(&self) -> Result<()> {
+        let Some(team) = &self.team else { return Ok(()) };
+        let Self { state, trainer, .. } = self;
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(&state.to_bytes(trainer.weights(), trainer.optimizer(), trainer.average()));
+        hasher.update(format!("{:?} {:?}", trainer.isa(), team.cooperation()).as_bytes());
+        match team.agree(hasher.finalize().into()) {
+            true => Ok(()),
+            false => Err(Error::Disagreement),
+        }
     }
 }
 
-/// Share of `faces` classified right, 0 to 1.
+/// Share of `faces` classified right, 0 to 1; the processes of a team share them.
 fn accuracy(
     forward: &mut Forward,
     params: &Params<f32>,
     faces: &Faces,
     normalisation: Normalisation,
+    team: Option<&Team>,
 ) -> Result<f64> {
     forward.load(params)?;
+    let Some(team) = team else {
+        return Ok(right(forward, faces, normalisation)? as f64 / faces.len() as f64);
+    };
+    let [first, end] = [team.rank(), team.rank() + 1].map(|rank| rank * faces.len() / team.size());
+    let part = faces.subset(&(first..end).collect::<Vec<_>>());
+    let right = if part.is_empty() { 0 } else { right(forward, &part, normalisation)? };
+    Ok(team.count([right as u64])[0] as f64 / faces.len() as f64)
+}
+
+/// How many faces are classified right.
+fn right(forward: &mut Forward, faces: &Faces, normalisation: Normalisation) -> Result<usize> {
     let classes = forward.classify(faces, normalisation)?;
-    let right = classes.iter().zip(&faces.labels).filter(|(c, l)| **c == usize::from(**l)).count();
-    Ok(right as f64 / faces.len() as f64)
+    Ok(classes.iter().zip(&faces.labels).filter(|(c, l)| **c == usize::from(**l)).count())
 }

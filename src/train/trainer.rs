@@ -8,11 +8,13 @@ use crate::graph::{Graph, Phase};
 use crate::infer::argmax;
 use crate::nn::{Model, Network};
 use crate::optim::{Method, Optimizer};
+use crate::parallel::{Reducer, Team};
 use crate::params::Params;
 use crate::plan::Plan;
 use crate::weights::Weights;
 use moue_datasets::{Augment, Faces, Loader, Sampling};
 use moue_kernels::Isa;
+use std::sync::Arc;
 
 /// How the weights are moved.
 #[derive(Clone, Copy, Debug)]
@@ -53,12 +55,14 @@ pub struct Step {
 struct Sized {
     plan: Plan<f32>,
     network: Network,
+    /// Where the batch is shared with other processes.
+    reducer: Option<Reducer>,
 }
 
 /// Moves weights along the gradients of one batch after the other.
 ///
-/// The result depends on weights, faces, recipe and starting point alone: neither the number of threads nor an
-/// interruption changes a bit. After the first step of each batch size, steps allocate nothing.
+/// The result depends on weights, faces, recipe and starting point alone: neither the number of threads or processes nor
+/// an interruption changes a bit. After the first step of each batch size, steps allocate nothing.
 #[derive(Debug)]
 pub struct Trainer<'a> {
     faces: &'a Faces,
@@ -73,6 +77,7 @@ pub struct Trainer<'a> {
     feed: Feed<'a>,
     current: Batch,
     next: Batch,
+    team: Option<Arc<Team>>,
 }
 
 impl<'a> Trainer<'a> {
@@ -87,6 +92,24 @@ impl<'a> Trainer<'a> {
         (epoch, batch): (u64, usize),
         isa: Isa,
     ) -> Result<Self> {
+        Self::with_team(weights, faces, recipe, (epoch, batch), isa, None)
+    }
+
+    /// The same as one of several processes, which all start the same and share every batch.
+    ///
+    /// # Errors
+    /// As [`Trainer::new`]; batches that so many cannot share.
+    pub fn with_team(
+        weights: Weights,
+        faces: &'a Faces,
+        recipe: &Recipe,
+        (epoch, batch): (u64, usize),
+        isa: Isa,
+        team: Option<Arc<Team>>,
+    ) -> Result<Self> {
+        if let Some(team) = &team {
+            team.check(recipe.batch.min(faces.len()))?;
+        }
         let Refinements { weight_decay, smoothing, erase, average, balance } = recipe.refinements;
         let sampling = if balance { Sampling::Balanced } else { Sampling::Shuffled };
         let augment = Augment { erase: erase as f32, ..recipe.augment };
@@ -95,17 +118,17 @@ impl<'a> Trainer<'a> {
         let sizes = [(full > 0).then_some(recipe.batch), (rest > 0).then_some(rest)];
         let mut plans = Vec::new();
         for n in sizes.into_iter().flatten() {
-            plans.push((n, Sized::new(&weights.model, n, smoothing, isa)?));
+            plans.push((n, Sized::new(&weights.model, n, smoothing, isa, team.as_ref())?));
         }
         let capacity = recipe.batch.min(faces.len());
         let optimizer =
             Optimizer::new(recipe.optimizer, &weights.params, recipe.lr, isa).with_decay(weight_decay);
         let average = (average > 0.0).then(|| Average::new(average, &weights.params));
-        let feed = Feed::new(loader, epoch, batch);
+        let feed = Feed::new(loader, epoch, batch, team.clone());
         let (current, next) = (Batch::new(capacity), Batch::new(capacity));
         let (recipe, cuts) = (*recipe, 0);
         let mut trainer =
-            Self { faces, weights, recipe, optimizer, cuts, average, plans, feed, current, next };
+            Self { faces, weights, recipe, optimizer, cuts, average, plans, feed, current, next, team };
         trainer.feed.fill(&mut trainer.current)?;
         Ok(trainer)
     }
@@ -171,6 +194,11 @@ impl<'a> Trainer<'a> {
         self.feed.batches_per_epoch()
     }
 
+    /// Instruction set of the kernels.
+    pub(crate) fn isa(&self) -> Isa {
+        self.plan().isa
+    }
+
     /// The training plan of the largest batch.
     pub fn plan(&self) -> &Plan<f32> {
         &self.plans[0].1.plan
@@ -183,13 +211,19 @@ impl<'a> Trainer<'a> {
     /// them, except for the running statistics of batch norms, which may be spoilt.
     pub fn step(&mut self) -> Result<Step> {
         self.optimizer.set_lr(self.lr());
-        let Self { weights, optimizer, plans, feed, current, next, .. } = self;
+        let Self { weights, optimizer, plans, feed, current, next, team, .. } = self;
         let position = plans.iter().position(|(n, _)| *n == current.len());
         let sized = &mut plans[position.expect("a plan for either size of batch")].1;
         let (step, filled) = rayon::join(|| sized.train(weights, optimizer, current), || feed.fill(next));
         filled?;
         let (loss, correct) = match step {
-            Ok(done) => done,
+            Ok((loss, correct)) => match team.as_ref().filter(|_| sized.reducer.is_some()) {
+                None => (loss, correct),
+                Some(team) => {
+                    team.settle(&mut weights.params.buffers);
+                    (loss, team.count([correct as u64])[0] as usize)
+                }
+            },
             Err(symptom) => {
                 let op = sized.plan.first_not_finite(&mut self.weights.params);
                 return Err(self.not_finite(&symptom, op));
@@ -197,6 +231,9 @@ impl<'a> Trainer<'a> {
         };
         if let Some(average) = &mut self.average {
             average.follow(&self.weights.params, self.optimizer.steps());
+        }
+        if let Some(team) = &self.team {
+            team.stepped();
         }
         let images = self.current.len();
         std::mem::swap(&mut self.current, &mut self.next);
@@ -219,10 +256,18 @@ impl<'a> Trainer<'a> {
 }
 
 impl Sized {
-    fn new(model: &Model, n: usize, smoothing: f64, isa: Isa) -> Result<Self> {
+    /// For batches of `n`, of which `team` may give this process a part.
+    fn new(model: &Model, n: usize, smoothing: f64, isa: Isa, team: Option<&Arc<Team>>) -> Result<Self> {
         let mut graph = Graph::new(Phase::Train);
-        let network = model.record_smoothed(&mut graph, n, smoothing);
-        Ok(Self { plan: graph.compile(network.loss, isa)?, network })
+        let part = team.and_then(|team| Some((team, team.share(n)?)));
+        let here = part.as_ref().map_or(n, |(_, part)| part.len());
+        let network = model.record_smoothed(&mut graph, here, smoothing);
+        let mut plan = graph.compile(network.loss, isa)?;
+        let reducer = part.map(|(team, _)| {
+            plan.join(team.clone(), n);
+            Reducer::new(team, &plan)
+        });
+        Ok(Self { plan, network, reducer })
     }
 
     /// Loss and correct answers; or, with parameters and optimiser untouched, what is not finite.
@@ -234,7 +279,7 @@ impl Sized {
         optimizer: &mut Optimizer,
         batch: &Batch,
     ) -> std::result::Result<(f64, usize), String> {
-        let Self { plan, network } = self;
+        let Self { plan, network, reducer } = self;
         let params = &mut weights.params;
         plan.set(network.input, batch.pixels());
         plan.set_labels(network.labels, batch.labels());
@@ -245,7 +290,13 @@ impl Sized {
         }
         let rows = plan.value(network.logits).chunks_exact(weights.model.classes);
         let correct = rows.zip(batch.labels()).filter(|(row, label)| argmax(row) == **label as usize).count();
-        plan.backward(params);
+        match reducer {
+            None => plan.backward(params),
+            Some(reducer) => {
+                plan.backward_with(params, |step, grads| reducer.after(step, grads));
+                reducer.finish(&mut params.grads);
+            }
+        }
         if let Some(name) = broken_gradient(params) {
             return Err(format!("the gradient of `{name}` is not finite"));
         }

@@ -3,6 +3,7 @@
 mod export;
 mod harness;
 mod messages;
+mod parallel;
 mod photos;
 mod profile;
 mod report;

@@ -7,7 +7,8 @@ mod forward;
 use crate::epilogue::Epilogue;
 use crate::gemm::pack::{pack, pack_flipped, packed_len};
 use crate::gemm::{for_chunks, worth_threads};
-use crate::reduce::{combine, parts};
+use crate::reduce::{PAIR, combine, pair, pairs, spare_buffers, sum_groups};
+use crate::slots::{Slots, slots};
 use crate::{Conv, ConvBackward, Isa, Kernel, Mode, Shape, Simd};
 use std::ops::Range;
 
@@ -120,29 +121,32 @@ impl<E: Epilogue> Kernel for Rows<'_, E> {
 
 /// How the weight gradient is cut; from the shape alone.
 struct Cut {
-    /// Images a part.
-    images: usize,
-    /// Parts of the batch, each with its own sums.
+    /// Pairs of images with sums of their own.
     parts: usize,
-    /// Slices of the weights: several tasks a part where the weights are too large for many sums.
+    /// Slices of the weights where those are too large for so many sums: each is owned by a task, which reads all
+    /// images.
     slices: usize,
     parallel: bool,
+}
+
+impl Cut {
+    /// Elements of a task's scratch where slices are owned.
+    fn spare(&self, conv: &Conv) -> usize {
+        spare_buffers(conv.x.n) * (9 * conv.x.c * conv.cout / self.slices)
+    }
 }
 
 fn cut(conv: &Conv) -> Cut {
     let (n, cin) = (conv.x.n, conv.x.c);
     let weights = 9 * cin * conv.cout;
     let parallel = worth_threads(36 * conv.x.len() * conv.cout);
-    // Up to 64 -> 64 channels sixteen sums are 2.4 MB. Beyond, x and dy are small against the weights and are
-    // read again by every slice instead.
+    // Up to 64 -> 64 channels the sums of sixteen pairs are 2.4 MB. Beyond, x and dy are small against the weights and
+    // are read again by every slice instead.
     let (parts, slices) = match weights {
-        _ if !parallel => (1, 1),
-        0..=36_864 => (parts(n), 1),
-        36_865..=147_456 => (parts(n).min(4), 3),
+        0..=36_864 => (pairs(n), 1),
         _ => (1, if cin.is_multiple_of(2) { 18 } else { 9 }),
     };
-    let images = n.div_ceil(parts);
-    Cut { images, parts: n.div_ceil(images), slices, parallel }
+    Cut { parts, slices, parallel }
 }
 
 /// Both gradients of a part of the batch.
@@ -208,9 +212,11 @@ impl Conv3x3Kernels for f32 {
     }
 
     fn conv3x3_backward_scratch(conv: &Conv) -> usize {
-        let sums = match cut(conv).parts {
-            1 => 0,
-            parts => parts * 9 * conv.x.c * conv.cout,
+        let cut = cut(conv);
+        let sums = match (cut.slices, cut.parts) {
+            (1, 1) => 0,
+            (1, parts) => parts * 9 * conv.x.c * conv.cout,
+            (slices, _) => slots(slices) * cut.spare(conv),
         };
         Packed::len(conv.cout, conv.x.c) + sums
     }
@@ -240,7 +246,32 @@ impl Conv3x3Kernels for f32 {
             Some(_) => Packed::flipped(cin, cout, w, packed),
             None => Packed { panels: &[], zero: &[] },
         };
-        let Cut { images, parts, slices, parallel } = cut(conv);
+        let cut = cut(conv);
+        let Cut { parts, slices, parallel } = cut;
+        let (image_x, image_y) = (conv.x.image_len(), conv.y().image_len());
+        let part = |images: Range<usize>| {
+            let conv = Conv { x: Shape { n: images.len(), ..conv.x }, ..*conv };
+            let (x, dy) = (&x[images.start * image_x..], &dy[images.start * image_y..]);
+            (conv, &x[..conv.x.len()], &dy[..conv.y().len()])
+        };
+        if slices > 1 {
+            if let Some(dx) = dx {
+                conv3x3_packed(isa, &conv.swapped(), dy, packed, dx.to, parallel, dx.mode);
+            }
+            let spare = Slots::new(partial, cut.spare(conv));
+            for_chunks(0..slices, parallel, [(dw.to, w.len() / slices)], &|slice, [to]| {
+                let (taps, channels) = match slices {
+                    18 => (slice / 2..slice / 2 + 1, slice % 2 * cin / 2..(slice % 2 + 1) * cin / 2),
+                    _ => (slice..slice + 1, 0..cin),
+                };
+                let mut group = |images: Range<usize>, dw: &mut [f32]| {
+                    let (conv, x, dy) = part(images);
+                    isa.run(Slice { conv, taps: taps.clone(), channels: channels.clone(), x, dy, dw });
+                };
+                spare.with(|spare| sum_groups(0..conv.x.n, to, dw.mode, spare, &mut group));
+            });
+            return;
+        }
         if parts == 1 && dw.mode == Mode::Set {
             dw.to.fill(0.0);
         }
@@ -248,44 +279,20 @@ impl Conv3x3Kernels for f32 {
             1 => &mut *dw.to,
             _ => &mut partial[..parts * w.len()],
         };
-        let (x_part, dy_part) = (images * conv.x.image_len(), images * conv.y().image_len());
-        let part = |i: usize| {
-            let n = images.min(conv.x.n - i * images);
-            let conv = Conv { x: Shape { n, ..conv.x }, ..*conv };
-            (conv, &x[i * x_part..][..conv.x.len()], &dy[i * dy_part..][..conv.y().len()])
+        let dx_mode = dx.as_ref().map(|dx| dx.mode);
+        let (dx_to, dx_part): (&mut [f32], usize) = match &mut dx {
+            Some(dx) => (dx.to, PAIR * image_x),
+            None => (&mut [], 0),
         };
-        if slices == 1 {
-            let dx_mode = dx.as_ref().map(|dx| dx.mode);
-            let (dx_to, dx_part): (&mut [f32], usize) = match &mut dx {
-                Some(dx) => (dx.to, x_part),
-                None => (&mut [], 0),
-            };
-            for_chunks(0..parts, parallel, [(dx_to, dx_part), (&mut *sums, w.len())], &|i, [dx, dw]| {
-                if parts > 1 {
-                    dw.fill(0.0);
-                }
-                let (conv, x, dy) = part(i);
-                isa.run(Backward { conv, x, packed, dy, dx: dx_mode.map(|mode| (dx, mode)), dw });
-            });
-        } else {
-            if let Some(dx) = dx {
-                conv3x3_packed(isa, &conv.swapped(), dy, packed, dx.to, parallel, dx.mode);
+        for_chunks(0..parts, parallel, [(dx_to, dx_part), (&mut *sums, w.len())], &|i, [dx, dw]| {
+            if parts > 1 {
+                dw.fill(0.0);
             }
-            let chunk = w.len() / slices;
-            for_chunks(0..parts * slices, parallel, [(&mut *sums, chunk)], &|i, [dw]| {
-                if parts > 1 {
-                    dw.fill(0.0);
-                }
-                let ((conv, x, dy), slice) = (part(i / slices), i % slices);
-                let (taps, channels) = match slices {
-                    18 => (slice / 2..slice / 2 + 1, slice % 2 * cin / 2..(slice % 2 + 1) * cin / 2),
-                    _ => (slice * 9 / slices..(slice + 1) * 9 / slices, 0..cin),
-                };
-                isa.run(Slice { conv, taps, channels, x, dy, dw });
-            });
-        }
+            let (conv, x, dy) = part(pair(conv.x.n, i));
+            isa.run(Backward { conv, x, packed, dy, dx: dx_mode.map(|mode| (dx, mode)), dw });
+        });
         if parts > 1 {
-            combine(isa, &partial[..parts * w.len()], dw.to, dw.mode);
+            combine(isa, &partial[..parts * w.len()], PAIR, dw.to, dw.mode);
         }
     }
 }

@@ -11,7 +11,7 @@ mod convolve;
 mod correlate;
 mod rows;
 
-use crate::reduce::{combine, part_range, parts};
+use crate::reduce::{PAIR, combine, pairs, part_range};
 use crate::{ConvBackward, Grad, Isa, Kernel, Mode, Shape, Simd};
 use convolve::convolve_rows;
 use correlate::correlate_pair;
@@ -64,7 +64,7 @@ impl DwConvKernels for f32 {
             isa.run(Backward { shape, rows: partition.rows(part), x, w, dy, dx, mode, dw });
         };
         backward_parts(&partition, 0..partition.count, dx, sums, &run);
-        combine(isa, sums, dw.to, dw.mode);
+        combine(isa, sums, PAIR, dw.to, dw.mode);
     }
 }
 
@@ -80,6 +80,8 @@ struct Partition {
     count: usize,
     /// Parts that one image is cut into; above 1, `count` is `n * blocks`.
     blocks: usize,
+    /// Images of a part, where an image is not cut.
+    images: usize,
 }
 
 impl Partition {
@@ -91,14 +93,14 @@ impl Partition {
     /// For passes without partial sums: as many parts as are worth a task.
     fn for_rows(shape: Shape) -> Self {
         let blocks = Self::blocks(shape);
-        let images = shape.n.min(shape.len().div_ceil(TASK));
-        Self { shape, count: if blocks > 1 { shape.n * blocks } else { images }, blocks }
+        let images = shape.n.div_ceil(shape.len().div_ceil(TASK).max(1)).max(1);
+        let count = if blocks > 1 { shape.n * blocks } else { shape.n.div_ceil(images) };
+        Self { shape, count, blocks, images }
     }
 
-    /// For partial sums, which have to be combined: at most 16 parts.
+    /// For partial sums, which have to be combined: pairs of images.
     fn for_sums(shape: Shape) -> Self {
-        let blocks = Self::blocks(shape);
-        Self { shape, count: if blocks > 1 { shape.n * blocks } else { parts(shape.n) }, blocks }
+        Self { shape, count: pairs(shape.n), blocks: 1, images: PAIR }
     }
 
     /// The rows of one part, counted through all images.
@@ -108,8 +110,7 @@ impl Partition {
             let (image, rows) = (part / self.blocks, part_range(h, self.blocks, part % self.blocks));
             image * h + rows.start..image * h + rows.end
         } else {
-            let images = part_range(n, self.count, part);
-            images.start * h..images.end * h
+            part * self.images * h..n.min((part + 1) * self.images) * h
         }
     }
 

@@ -119,7 +119,7 @@ impl AffineKernels for f32 {
             }
         });
         if let Some(sums) = sums {
-            combine(isa, slots, sums, Mode::Set);
+            combine(isa, slots, 1, sums, Mode::Set);
         }
     }
 }

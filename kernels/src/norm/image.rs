@@ -100,53 +100,6 @@ fn merge<S: Simd, const N: usize>(
     store(s, m2, into_m2);
 }
 
-/// Merges the (mean, M2) `slot` of `count` pixels into that of the `before` pixels ahead; with `before` = 0 it
-/// is a copy, so `into` may then hold garbage.
-#[inline(always)]
-pub(crate) fn merge_slot<S: Simd>(
-    s: S,
-    c: usize,
-    slot: &[f32],
-    count: usize,
-    before: usize,
-    into: &mut [f32],
-) {
-    for block in blocks(c, 4) {
-        on_block!(block, 4, merge_block(s, c, slot, count, block, before, into));
-    }
-}
-
-#[inline(always)]
-#[allow(clippy::too_many_arguments)]
-fn merge_block<S: Simd, const N: usize>(
-    s: S,
-    c: usize,
-    slot: &[f32],
-    count: usize,
-    block: Range<usize>,
-    before: usize,
-    into: &mut [f32],
-) {
-    let mean = load::<S, N>(s, &slot[..c][block.clone()]);
-    let m2 = load::<S, N>(s, &slot[c..][block.clone()]);
-    merge(s, c, block, (mean, m2, count), before, into);
-}
-
-/// Mean and biased variance, `[2, c]`, from (mean, M2) slots of `count` pixels each, `[slots, 2, c]`, merged in
-/// index order.
-#[inline(always)]
-pub(crate) fn merge_stats<S: Simd>(s: S, c: usize, count: usize, slots: &[f32], stats: &mut [f32]) {
-    let mut before = 0;
-    for slot in slots.chunks_exact(2 * c) {
-        merge_slot(s, c, slot, count, before, stats);
-        before += count;
-    }
-    let inverse = 1.0 / before as f32;
-    for m2 in &mut stats[c..] {
-        *m2 *= inverse;
-    }
-}
-
 /// y = x * scale + shift, then ReLU if asked for; `scale` and `shift` are `[c]`.
 #[inline(always)]
 pub(crate) fn image_apply<S: Simd>(

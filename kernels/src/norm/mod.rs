@@ -8,10 +8,10 @@ pub(crate) use affine::{Apply, NormGradient, Sums};
 
 use image::{
     BackwardChannels, Channels, image_apply, image_backward_apply, image_backward_sums, image_stats,
-    merge_stats,
 };
 
 use crate::lanes::each_image;
+use crate::reduce::{combine, nodes};
 use crate::{Grad, Isa, Kernel, Mode, Shape, Simd};
 
 /// Geometry and constants of a batch norm.
@@ -40,6 +40,10 @@ pub struct BatchNormBackward<'a, T> {
     pub stats: &'a [T],
     /// Gradient of the output.
     pub dy: &'a [T],
+    /// What [`NormKernels::batch_norm_sums`] gives, over the whole batch...
+    pub sums: &'a [T],
+    /// ...of so many pixels: x, dy and dx may be a part of it.
+    pub pixels: usize,
     /// Gradient of the input, if needed.
     pub dx: Option<Grad<'a, T>>,
     /// Gradient of the scale.
@@ -52,11 +56,14 @@ pub struct BatchNormBackward<'a, T> {
 
 /// y = (x - mean) / sqrt(var + eps) * gamma + beta per channel, then ReLU if asked for.
 pub trait NormKernels: Sized {
-    /// Scratch elements that the statistics, [`Self::batch_norm_apply`] and the backward pass want.
+    /// Scratch elements that the statistics, [`Self::batch_norm_apply`] and either half of the backward pass want.
     fn batch_norm_scratch(shape: Shape) -> usize;
-    /// Writes mean and biased variance over n, h, w of each channel to `stats`, `[2, c]`: a mean and a sum of
-    /// squared deviations per image, merged in index order (Chan et al. 1979), never `E[x^2]` - `E[x]`^2.
+    /// Writes mean and biased variance over n, h, w of each channel to `stats`, `[2, c]`: those of each image,
+    /// merged along the tree over images ([`Self::merge_statistics`]), never `E[x^2]` - `E[x]`^2.
     fn batch_norm_stats(isa: Isa, shape: Shape, x: &[Self], stats: &mut [Self], scratch: &mut [Self]);
+    /// Merges the mean and biased variance `from` of `images[1]` images into those of `images[0]`, both `[2, c]` (Chan
+    /// et al. 1979, eq. 2.1, divided by the number of pixels).
+    fn merge_statistics(isa: Isa, images: [usize; 2], into: &mut [Self], from: &[Self]);
     /// Overwrites `y`, with the mean and variance in `stats`; computed as y = x * scale + shift with
     /// scale = gamma * rstd, shift = beta - mean * scale, rstd = 1 / sqrt(var + eps).
     #[allow(clippy::too_many_arguments)]
@@ -68,6 +75,20 @@ pub trait NormKernels: Sized {
         beta: &[Self],
         stats: &[Self],
         y: &mut [Self],
+        scratch: &mut [Self],
+    );
+    /// Overwrites `sums`, `[2, c]`, with the sums over n, h, w of the gradient behind the ReLU and of its products with
+    /// the normalised x: the gradients of beta and gamma.
+    #[allow(clippy::too_many_arguments)]
+    fn batch_norm_sums(
+        isa: Isa,
+        norm: &BatchNorm,
+        x: &[Self],
+        gamma: &[Self],
+        beta: &[Self],
+        stats: &[Self],
+        dy: &[Self],
+        sums: &mut [Self],
         scratch: &mut [Self],
     );
     /// Gradients of x, gamma and beta. In training the statistics depend on x; in evaluation they do not
@@ -96,7 +117,12 @@ impl NormKernels for f32 {
         each_image(2 * c, shape.len(), slots, |n, mean_m2| {
             isa.run(Stats { c, x: &x[n * image..][..image], before: 0, mean_m2 });
         });
-        isa.run(Merge { c, count: shape.h * shape.w, slots, stats });
+        merge_images(isa, shape.h * shape.w, slots, stats);
+    }
+
+    fn merge_statistics(isa: Isa, images: [usize; 2], into: &mut [Self], from: &[Self]) {
+        assert_eq!(into.len(), from.len(), "statistics of different channels");
+        isa.run(MergeStatistics { images, into, from });
     }
 
     fn batch_norm_apply(
@@ -121,16 +147,24 @@ impl NormKernels for f32 {
         });
     }
 
-    fn batch_norm_backward(isa: Isa, norm: &BatchNorm, args: BatchNormBackward<'_, Self>) {
-        let BatchNormBackward { x, gamma, beta, stats, dy, dx, dgamma, dbeta, scratch } = args;
+    fn batch_norm_sums(
+        isa: Isa,
+        norm: &BatchNorm,
+        x: &[Self],
+        gamma: &[Self],
+        beta: &[Self],
+        stats: &[Self],
+        dy: &[Self],
+        sums: &mut [Self],
+        scratch: &mut [Self],
+    ) {
         let (shape, c, image) = (norm.shape, norm.shape.c, norm.shape.image_len());
         assert_eq!(x.len(), shape.len(), "x is not {shape}");
         assert_eq!(dy.len(), shape.len(), "dy is not {shape}");
-        assert_eq!(dgamma.to.len(), c, "dgamma is not [{c}]");
-        assert_eq!(dbeta.to.len(), c, "dbeta is not [{c}]");
+        assert_eq!(sums.len(), 2 * c, "sums are not [2, {c}]");
         assert_parameters(c, gamma, beta, stats);
         let (constants, slots) = split_scratch(shape, scratch);
-        let (constants, for_dx) = constants.split_at_mut(3 * c);
+        let constants = &mut constants[..3 * c];
         fill_constants(norm, gamma, beta, stats, constants);
         let (rstd, rest) = constants.split_at(c);
         let (scale, shift) = rest.split_at(c);
@@ -139,19 +173,32 @@ impl NormKernels for f32 {
             let at = n * image..(n + 1) * image;
             isa.run(BackwardSums { norm, x: &x[at.clone()], dy: &dy[at], channels, sums });
         });
-        let (sums, others) = slots.split_at_mut(2 * c);
-        for slot in others.chunks_exact(2 * c) {
-            sums.iter_mut().zip(slot).for_each(|(sum, s)| *sum += s);
-        }
+        combine(isa, slots, 1, sums, Mode::Set);
+    }
+
+    fn batch_norm_backward(isa: Isa, norm: &BatchNorm, args: BatchNormBackward<'_, Self>) {
+        let BatchNormBackward { x, gamma, beta, stats, dy, sums, pixels, dx, dgamma, dbeta, scratch } = args;
+        let (shape, c, image) = (norm.shape, norm.shape.c, norm.shape.image_len());
+        assert_eq!(x.len(), shape.len(), "x is not {shape}");
+        assert_eq!(dy.len(), shape.len(), "dy is not {shape}");
+        assert_eq!(sums.len(), 2 * c, "sums are not [2, {c}]");
+        assert_eq!(dgamma.to.len(), c, "dgamma is not [{c}]");
+        assert_eq!(dbeta.to.len(), c, "dbeta is not [{c}]");
+        assert_parameters(c, gamma, beta, stats);
         let (sum_dy, sum_dy_xhat) = sums.split_at(c);
         put_sums(sum_dy, dbeta);
         put_sums(sum_dy_xhat, dgamma);
 
         let Some(dx) = dx else { return };
         assert_eq!(dx.to.len(), shape.len(), "dx is not {shape}");
+        let (constants, _) = split_scratch(shape, scratch);
+        let (constants, for_dx) = constants.split_at_mut(3 * c);
+        fill_constants(norm, gamma, beta, stats, constants);
+        let (rstd, rest) = constants.split_at(c);
+        let (scale, shift) = rest.split_at(c);
         let (by_x, constant) = for_dx.split_at_mut(c);
         if norm.train {
-            let per_pixel = 1.0 / shape.pixels() as f32;
+            let per_pixel = 1.0 / pixels as f32;
             for k in 0..c {
                 by_x[k] = -scale[k] * rstd[k] * sum_dy_xhat[k] * per_pixel;
                 constant[k] = -scale[k] * sum_dy[k] * per_pixel - by_x[k] * stats[k];
@@ -211,18 +258,46 @@ impl Kernel for Stats<'_> {
     }
 }
 
-pub(crate) struct Merge<'a> {
-    pub(crate) c: usize,
-    pub(crate) count: usize,
-    pub(crate) slots: &'a [f32],
-    pub(crate) stats: &'a mut [f32],
+/// Writes mean and biased variance, `[2, c]`, from (mean, M2) slots of images of `pixels` pixels each, `[n, 2, c]`,
+/// which are garbage then.
+pub(crate) fn merge_images(isa: Isa, pixels: usize, slots: &mut [f32], stats: &mut [f32]) {
+    let len = stats.len();
+    let inverse = 1.0 / pixels as f32;
+    for slot in slots.chunks_exact_mut(len) {
+        slot[len / 2..].iter_mut().for_each(|m2| *m2 *= inverse);
+    }
+    nodes(0..slots.len() / len, &mut |left, right, end| {
+        let (into, from) = slots.split_at_mut(right * len);
+        let into = &mut into[left * len..][..len];
+        f32::merge_statistics(isa, [right - left, end - right], into, &from[..len]);
+    });
+    stats.copy_from_slice(&slots[..len]);
 }
 
-impl Kernel for Merge<'_> {
+/// See [`NormKernels::merge_statistics`].
+struct MergeStatistics<'a> {
+    images: [usize; 2],
+    into: &'a mut [f32],
+    from: &'a [f32],
+}
+
+impl Kernel for MergeStatistics<'_> {
     type Output = ();
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        merge_stats(s, self.c, self.count, self.slots, self.stats);
+    fn run<S: Simd>(self, _: S) {
+        let Self { images, into, from } = self;
+        let total = (images[0] + images[1]) as f32;
+        let [ours, theirs] = images.map(|n| n as f32 / total);
+        let both = ours * theirs;
+        let (mean, var) = into.split_at_mut(from.len() / 2);
+        let (from_mean, from_var) = from.split_at(from.len() / 2);
+        for ((mean, var), (from_mean, from_var)) in
+            mean.iter_mut().zip(var).zip(from_mean.iter().zip(from_var))
+        {
+            let d = from_mean - *mean;
+            *mean += d * theirs;
+            *var = *var * ours + from_var * theirs + d * d * both;
+        }
     }
 }
 

@@ -2,12 +2,11 @@
 
 use super::bodies::{ImageBackward, ImageConv};
 use super::{
-    InputGrad, NormConv, NormConvBackward, backward_slot, cut, gather, lines, one_image, parallel, scatter,
-    take,
+    InputGrad, NormConv, NormConvBackward, backward_slot, gather, lines, one_image, parallel, scatter, take,
 };
 use crate::gemm::for_chunks;
 use crate::norm::{Affine, Apply, NormGrad, NormGradient, Sums};
-use crate::reduce::combine;
+use crate::reduce::{PAIR, combine, pair, pairs};
 use crate::rows::{next_rows, row_blocks, take_rows};
 use crate::slots::Slots;
 use crate::{Isa, Mode};
@@ -20,7 +19,7 @@ pub(super) fn backward<B: ImageConv>(body: B, isa: Isa, layer: &NormConv, args: 
     let packed = &*packed;
     let slot = backward_slot(body, layer);
     let len = slot.iter().sum::<usize>();
-    let (images, parts) = cut(n);
+    let parts = pairs(n);
     let weights = layer.weights();
     let [dw0, dw1, sums_slots] =
         take(&mut scratch, lines([parts * weights[0], parts * weights[1], 2 * n * cin]));
@@ -35,26 +34,25 @@ pub(super) fn backward<B: ImageConv>(body: B, isa: Isa, layer: &NormConv, args: 
     let summed = if sums.is_some() { 2 * cin } else { 0 };
     let sums_slots = &mut sums_slots[..n * summed];
     let buffers = [
-        (dx, images * dx_image),
-        (&mut *sums_slots, images * summed),
+        (dx, PAIR * dx_image),
+        (&mut *sums_slots, PAIR * summed),
         (&mut *dw0, weights[0]),
         (&mut *dw1, weights[1]),
     ];
     for_chunks(0..parts, parallel(layer), buffers, &|part, [dx, sums, dw0, dw1]| {
-        let first = part * images;
-        let n = images.min(n - first);
-        let at = first * image_y..(first + n) * image_y;
-        let (x, y, dz) = (&x[first * image_x..], &y[at.start..], &dz[at.start..]);
+        let images = pair(n, part);
+        let at = images.start * image_y;
+        let (x, y, dz) = (&x[images.start * image_x..], &y[at..], &dz[at..]);
         let dx = dx_mode.map(|mode| (dx, mode));
         let (read, grads) = (Read { x, affine, w, packed, y, dz, norm }, Grads { dx, sums, dw: [dw0, dw1] });
-        work.with(|work| Backward { isa, body, layer, slot, images: n, read, grads }.run(work));
+        work.with(|work| Backward { isa, body, layer, slot, images: images.len(), read, grads }.run(work));
     });
     if let Some(sums) = sums {
-        combine(isa, sums_slots, sums, Mode::Set);
+        combine(isa, sums_slots, 1, sums, Mode::Set);
     }
     for (grad, sums) in dw.into_iter().zip([dw0, dw1]) {
         if !grad.to.is_empty() {
-            combine(isa, sums, grad.to, grad.mode);
+            combine(isa, sums, PAIR, grad.to, grad.mode);
         }
     }
 }

@@ -4,7 +4,7 @@ use super::bodies::{ImageConv, ImageForward};
 use super::{NormConv, NormConvForward, forward_slot, gather, lines, one_image, parallel, take};
 use crate::Isa;
 use crate::gemm::for_chunks;
-use crate::norm::{Affine, Apply, Merge, Stats};
+use crate::norm::{Affine, Apply, Stats, merge_images};
 use crate::rows::{next_rows, row_blocks};
 use crate::slots::Slots;
 
@@ -27,7 +27,7 @@ pub(super) fn forward<B: ImageConv>(body: B, isa: Isa, layer: &NormConv, args: N
         work.with(|work| Forward { isa, body, layer, slot, x, affine, w, packed, y, sums }.run(work));
     });
     if let Some(stats) = stats {
-        isa.run(Merge { c: y_shape.c, count: y_shape.h * y_shape.w, slots: sums, stats });
+        merge_images(isa, y_shape.h * y_shape.w, sums, stats);
     }
 }
 

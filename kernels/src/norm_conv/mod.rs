@@ -9,7 +9,7 @@ mod forward;
 
 use crate::gemm::worth_threads;
 use crate::norm::{Affine, AffineGrad, NormGrad};
-use crate::reduce::parts;
+use crate::reduce::pairs;
 use crate::slots::slots;
 use crate::{Conv, Grad, Isa, Mode, Shape, winograd_pays};
 use backward::backward;
@@ -49,8 +49,8 @@ impl NormConv {
         }
     }
 
-    /// Whether this is faster than the convolution and the norms apart: not where the weights are so large that
-    /// sixteen partial sums of their gradient (over 1 MB) cost more than the norms' passes over small maps.
+    /// Whether this is faster than the convolution and the norms apart: not where the weights are so large that the
+    /// partial sums of their gradient (sixteen at batch 32, over 1 MB) cost more than the norms' passes over small maps.
     pub fn pays(&self) -> bool {
         self.weights().iter().sum::<usize>() <= 140 * 140
     }
@@ -119,7 +119,7 @@ impl<'a, T> InputGrad<'a, T> {
 pub trait NormConvKernels: Sized {
     /// Scratch elements that forward and backward want.
     fn norm_conv_scratch(layer: &NormConv) -> (usize, usize);
-    /// Overwrites y and its statistics: a mean and a sum of squared deviations per image, merged in index order.
+    /// Overwrites y and its statistics: those of each image, merged along the tree over images.
     fn norm_conv_forward(isa: Isa, layer: &NormConv, args: NormConvForward<'_, Self>);
     /// Gradients of x and of the weights.
     fn norm_conv_backward(isa: Isa, layer: &NormConv, args: NormConvBackward<'_, Self>);
@@ -200,16 +200,10 @@ fn backward_slot<B: ImageConv>(body: B, layer: &NormConv) -> [usize; 5] {
     lines([strided, if layer.affine { x } else { 0 }, body.work()[1], y, strided])
 }
 
-/// Images of a part of the backward pass, and parts.
-fn cut(n: usize) -> (usize, usize) {
-    let images = n.div_ceil(parts(n));
-    (images, n.div_ceil(images))
-}
-
 fn scratch<B: ImageConv>(body: B, layer: &NormConv) -> (usize, usize) {
     let (n, x, cout) = (layer.conv.x.n, layer.conv.x, layer.conv.cout);
     let [packed_forward, packed_backward] = lines(body.packed());
-    let (_, parts) = cut(n);
+    let parts = pairs(n);
     let weights = layer.weights();
     let [measured] = lines([2 * n * cout]);
     let summed = lines([parts * weights[0], parts * weights[1], 2 * n * x.c]).iter().sum::<usize>();

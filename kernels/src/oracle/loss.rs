@@ -28,7 +28,7 @@ impl LossKernels for f64 {
                 *p = (z - log_sum).exp();
             }
             for (j, z) in z.iter().enumerate() {
-                value[0] += target(loss, j, label) * (log_sum - z) / labels.len() as f64;
+                value[0] += target(loss, j, label) * (log_sum - z);
             }
         }
     }
@@ -43,7 +43,7 @@ impl LossKernels for f64 {
     ) {
         for (i, p) in probabilities.iter().enumerate() {
             let (row, class) = (i / loss.classes, i % loss.classes);
-            let factor = dvalue[0] * loss.scale / labels.len() as f64;
+            let factor = dvalue[0] * loss.scale;
             put(&mut dx, i, factor * (p - target(loss, class, labels[row])));
         }
     }

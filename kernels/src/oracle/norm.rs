@@ -16,6 +16,17 @@ impl NormKernels for f64 {
         }
     }
 
+    fn merge_statistics(_: Isa, images: [usize; 2], into: &mut [Self], from: &[Self]) {
+        let c = into.len() / 2;
+        let [a, b] = images.map(|n| n as f64);
+        for k in 0..c {
+            let mean = (a * into[k] + b * from[k]) / (a + b);
+            let around = |stats: &[f64]| stats[c + k] + (stats[k] - mean) * (stats[k] - mean);
+            into[c + k] = (a * around(into) + b * around(from)) / (a + b);
+            into[k] = mean;
+        }
+    }
+
     fn batch_norm_apply(
         _: Isa,
         norm: &BatchNorm,
@@ -34,20 +45,36 @@ impl NormKernels for f64 {
         }
     }
 
+    fn batch_norm_sums(
+        _: Isa,
+        norm: &BatchNorm,
+        x: &[Self],
+        gamma: &[Self],
+        beta: &[Self],
+        stats: &[Self],
+        dy: &[Self],
+        sums: &mut [Self],
+        _: &mut [Self],
+    ) {
+        let c = norm.shape.c;
+        sums.fill(0.0);
+        for i in 0..x.len() {
+            let inner = behind_relu(norm, [gamma, beta], stats, x, dy, i);
+            sums[i % c] += inner;
+            sums[c + i % c] += inner * normalised(norm, stats, x[i], i % c);
+        }
+    }
+
     fn batch_norm_backward(_: Isa, norm: &BatchNorm, args: BatchNormBackward<'_, Self>) {
-        let BatchNormBackward { x, gamma, beta, stats, dy, dx, mut dgamma, mut dbeta, .. } = args;
-        let (c, m) = (norm.shape.c, norm.shape.pixels() as f64);
+        let BatchNormBackward { x, gamma, beta, stats, dy, sums, pixels, dx, mut dgamma, mut dbeta, .. } =
+            args;
+        let (c, m) = (norm.shape.c, pixels as f64);
         let xhat = |i: usize| normalised(norm, stats, x[i], i % c);
-        // The gradient behind the ReLU.
-        let inner = |i: usize| {
-            let passed = !norm.relu || xhat(i) * gamma[i % c] + beta[i % c] > 0.0;
-            if passed { dy[i] } else { 0.0 }
-        };
+        let inner = |i: usize| behind_relu(norm, [gamma, beta], stats, x, dy, i);
         let mut dx = dx;
         for k in 0..c {
             let channel = || (k..x.len()).step_by(c);
-            let sum_dy: f64 = channel().map(inner).sum();
-            let sum_dy_xhat: f64 = channel().map(|i| inner(i) * xhat(i)).sum();
+            let (sum_dy, sum_dy_xhat) = (sums[k], sums[c + k]);
             put(&mut dbeta, k, sum_dy);
             put(&mut dgamma, k, sum_dy_xhat);
             let Some(dx) = &mut dx else { continue };
@@ -58,6 +85,20 @@ impl NormKernels for f64 {
             }
         }
     }
+}
+
+/// The gradient behind the ReLU.
+fn behind_relu(
+    norm: &BatchNorm,
+    [gamma, beta]: [&[f64]; 2],
+    stats: &[f64],
+    x: &[f64],
+    dy: &[f64],
+    i: usize,
+) -> f64 {
+    let k = i % norm.shape.c;
+    let passed = !norm.relu || normalised(norm, stats, x[i], k) * gamma[k] + beta[k] > 0.0;
+    if passed { dy[i] } else { 0.0 }
 }
 
 fn normalised(norm: &BatchNorm, stats: &[f64], x: f64, k: usize) -> f64 {

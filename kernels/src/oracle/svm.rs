@@ -7,7 +7,7 @@ impl SvmKernels for f64 {
         for (i, x) in logits.iter().enumerate() {
             let t = if labels[i / classes] as usize == i % classes { 1.0 } else { -1.0 };
             if t * x < 1.0 {
-                value[0] += (1.0 - t * x) * (1.0 - t * x) / labels.len() as f64;
+                value[0] += (1.0 - t * x) * (1.0 - t * x);
             }
         }
     }
@@ -23,7 +23,7 @@ impl SvmKernels for f64 {
         for (i, x) in logits.iter().enumerate() {
             let t = if labels[i / classes] as usize == i % classes { 1.0 } else { -1.0 };
             let slope = if t * x < 1.0 { -2.0 * t * (1.0 - t * x) } else { 0.0 };
-            put(&mut dx, i, dvalue[0] * slope / labels.len() as f64);
+            put(&mut dx, i, dvalue[0] * slope);
         }
     }
 }

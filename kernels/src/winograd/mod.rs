@@ -9,7 +9,7 @@ mod transform;
 
 use crate::epilogue::Epilogue;
 use crate::gemm::{for_chunks, worth_threads};
-use crate::reduce::{combine, parts};
+use crate::reduce::{PAIR, combine, pairs};
 use crate::{Conv, ConvBackward, Isa, Kernel, Mode, Simd};
 use backward::{finish, sums_len, winograd_dw};
 use forward::Transform;
@@ -57,7 +57,7 @@ fn parallel(conv: &Conv) -> bool {
 fn cut(conv: &Conv, parallel: bool) -> Cut {
     let (n, h) = (conv.x.n, conv.x.h);
     if n >= 8 || !parallel {
-        let images = if parallel { n.div_ceil(parts(n)) } else { n };
+        let images = if parallel { n.div_ceil(16) } else { n };
         return Cut { images, rows: h, tasks: n.div_ceil(images) };
     }
     // Few images: blocks of their rows, whole tiles and as many in each.
@@ -73,8 +73,7 @@ struct BackwardCut {
 }
 
 fn backward_cut(conv: &Conv) -> BackwardCut {
-    let images = conv.x.n.div_ceil(parts(conv.x.n));
-    BackwardCut { images, parts: conv.x.n.div_ceil(images) }
+    BackwardCut { images: PAIR, parts: pairs(conv.x.n) }
 }
 
 /// Both gradients of a part of the batch.
@@ -245,7 +244,7 @@ impl WinogradKernels for f32 {
             let dx = dx_mode.map(|mode| (dx, mode));
             isa.run(Backward { conv: *conv, images, x, weights, dy, dx, dw, sums, work });
         });
-        combine(isa, partial, dw.to, dw.mode);
+        combine(isa, partial, PAIR, dw.to, dw.mode);
     }
 }
 

@@ -204,10 +204,10 @@ impl Entry for Flat {
             L2Normalize => vec![Bound::Relative(k / 16 + 4); 2],
             // A dot of k products against the largest result.
             L2NormalizeBackward => vec![Bound::Relative(k + 8)],
-            // f64 inside: only the results are rounded.
-            Pass::MarginSoftmax => vec![Bound::Relative(1); 2],
+            // f64 inside: only the results are rounded, and the sums of positive terms along a tree of up to 7 levels.
+            Pass::MarginSoftmax => vec![Bound::Relative(8), Bound::Relative(1)],
             MarginSoftmaxBackward => vec![Bound::Relative(3)],
-            L2Svm => vec![Bound::Relative(1)],
+            L2Svm => vec![Bound::Relative(8)],
             L2SvmBackward => vec![Bound::Relative(2)],
             Pass::Adam => vec![Bound::Relative(8); 3],
             // Each of the four products and sums rounds once, of values up to 2.9 times the largest result.

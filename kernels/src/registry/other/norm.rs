@@ -116,12 +116,16 @@ impl Entry for Norm {
         };
         let ([x, gamma, beta, stats, dy], previous) = i.split_first_chunk().expect("five inputs");
         let ([dgamma, dbeta], dx) = o.split_first_chunk_mut().expect("two outputs");
+        let mut sums = vec![T::default(); 2 * norm.shape.c];
+        T::batch_norm_sums(isa, norm, x, gamma, beta, stats, dy, &mut sums, scratch);
         let args = BatchNormBackward {
             x,
             gamma,
             beta,
             stats,
             dy,
+            sums: &sums,
+            pixels: norm.shape.pixels(),
             dgamma: grad(mode, dgamma, previous, 0),
             dbeta: grad(mode, dbeta, previous, 1),
             dx: dx.first_mut().map(|dx| grad(mode, dx, previous, 2)),

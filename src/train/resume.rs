@@ -1,0 +1,88 @@
+//! Continuing a run.
+
+use super::folder::BEST;
+use super::{Config, Options, RunFolder, Session, Sets};
+use crate::checkpoint::{self, Checkpoint, State};
+use crate::error::{Error, Result};
+use crate::output::errln;
+use std::path::{Path, PathBuf};
+
+/// A stopped run on its way to be continued.
+#[derive(Debug)]
+pub struct Resume {
+    path: PathBuf,
+    /// Of the process that writes files.
+    folder: Option<RunFolder>,
+    config: Config,
+    /// With a warning if it is not the newest; none if the run was killed before it wrote its first one.
+    checkpoint: Option<(Checkpoint, Option<String>)>,
+}
+
+impl Resume {
+    /// Reads the newest complete checkpoint of the run in `path`; `epochs` replaces the number it was to have. A run
+    /// that was killed before its first checkpoint starts again. With `leads`, this process is to write the run's files.
+    ///
+    /// # Errors
+    /// No run there, another process working on it, no complete checkpoint, or fewer epochs than are finished.
+    pub fn open(path: &Path, epochs: Option<u64>, leads: bool) -> Result<Self> {
+        let folder = if leads { Some(RunFolder::open(path)?) } else { None };
+        // The first epoch's files are there before its checkpoint. A run that came further has lost its checkpoints:
+        // starting again would overwrite its weights.
+        let lost = RunFolder::epochs_recorded(path)? > 1;
+        let checkpoint = match checkpoint::exists(path) || lost {
+            true => Some(Checkpoint::load(path)?),
+            false => None,
+        };
+        let (mut config, done) = match &checkpoint {
+            Some((Checkpoint { state, .. }, _)) => (state.config.clone(), state.progress.epoch),
+            None => (RunFolder::load_config(path)?, 0),
+        };
+        config.epochs = epochs.unwrap_or(config.epochs);
+        if config.epochs < done {
+            let wanted = config.epochs;
+            return Err(Error::Usage(format!("--epochs {wanted}: {done} are finished already")));
+        }
+        Ok(Self { path: path.to_owned(), folder, config, checkpoint })
+    }
+
+    /// What the run was started with.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Continues on `sets`, which must be the data that the run started with.
+    ///
+    /// # Errors
+    /// Other data, or a folder that cannot be written to.
+    pub fn session<'a>(self, sets: &'a Sets, options: &Options) -> Result<Session<'a>> {
+        let Self { path, mut folder, config, checkpoint } = self;
+        let Some((checkpoint, warning)) = checkpoint else {
+            return Session::begin(config, sets, folder, options);
+        };
+        let mut state = State { config, ..checkpoint.state.clone() };
+        if sets.fingerprint() != state.data || sets.classes != checkpoint.weights.classes {
+            let reason = format!("{}: not the images that the run was started with", state.config.data);
+            return Err(Error::format(path, reason));
+        }
+        let mut warnings = Vec::from_iter(warning);
+        let best = path.join(BEST);
+        if state.progress.best.is_some() && !best.exists() {
+            warnings.push(format!("{}: missing; the best epoch is sought anew", best.display()));
+            state.progress.best = None;
+        }
+        if let Some(folder) = &mut folder {
+            folder.save_config(&state.config)?;
+            for warning in &warnings {
+                errln!("moue: warning: {warning}");
+                folder.log(&format!("warning: {warning}"))?;
+            }
+        }
+        let weights = checkpoint.weights.clone();
+        let mut session = Session::new(state, weights, sets, folder, options)?;
+        checkpoint.restore(session.trainer.optimizer_mut());
+        session.trainer.set_average(checkpoint.average().cloned());
+        session.compare()?;
+        session.say(&format!("resumed at step {}", session.state.progress.step))?;
+        Ok(session)
+    }
+}
