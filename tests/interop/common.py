@@ -80,14 +80,18 @@ def cells(sheet):
 
 
 def weights(args, folder):
-    """(name, weights file) of each network, trained for an epoch on a few synthetic faces, and of --weights."""
+    """(name, weights file) of each network, trained for an epoch on a few synthetic faces and calibrated, and of
+    --weights."""
     for name, options in NETWORKS.items():
         if args.only and name not in args.only:
             continue
         out = folder / name.replace(" ", "-").replace(",", "")
         # Small batches: running statistics need some steps.
         run(args.moue, "train", "--epochs", 1, "--limit", 210, "--batch", 4, "--out", out, *options)
-        yield name, out / "best.safetensors"
+        calibrated = out / "calibrated.safetensors"
+        fitted = run(args.moue, "calibrate", "--weights", out / "best.safetensors", "--limit", 70, "--out", calibrated)
+        assert fitted["temperature"] != 1
+        yield name, calibrated
     for path in args.weights:
         yield str(path), path
 
