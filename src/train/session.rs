@@ -111,8 +111,9 @@ impl<'a> Session<'a> {
     ) -> Result<Self> {
         if config.model.classes != sets.classes.len() {
             let (ours, theirs) = (config.model.classes, sets.classes.len());
-            let reason = format!("{theirs} classes, but the model has {ours}");
-            return Err(Error::format(&config.data, reason));
+            let reason = format!("a model of {ours} classes, but {} has {theirs}", config.data);
+            let path = folder.as_ref().map_or(Path::new(&config.data), RunFolder::path);
+            return Err(Error::format(path, reason));
         }
         let normalisation = Normalisation::of(&sets.train);
         let mut weights =
