@@ -44,10 +44,9 @@ WAYS = {
 def train(moue, ranks, steps, batch, options):
     """The JSON report of a run of one epoch of about `steps` steps."""
     with tempfile.TemporaryDirectory() as folder:
-        per_class = str(math.ceil(steps * batch / 7))
         command = ["mpirun", "-n", str(ranks)] if ranks > 1 else []
         command += [moue, "train", "--json", "--quiet", "--threads", "1", "--epochs", "1", "--batch", str(batch)]
-        command += ["--limit", per_class, "--out", os.path.join(folder, "run"), *options]
+        command += ["--limit", str(steps * batch), "--out", os.path.join(folder, "run"), *options]
         environment = {**os.environ, **ENVIRONMENT, "MOUE_CACHE": os.path.join(folder, "cache")}
         result = subprocess.run(command, env=environment, capture_output=True, text=True)
         if result.returncode != 0:

@@ -31,6 +31,8 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::thread;
+use std::time::Duration;
 
 /// Facial-expression recognition, trained on a plain CPU.
 #[derive(Debug, Parser)]
@@ -242,6 +244,10 @@ fn run(cli: Cli) -> Result<()> {
         // What all processes know of, so that all of them end here.
         (Ok(()) | Err(Error::Interrupted(_) | Error::Disagreement), _) | (_, None) => result,
         (Err(error), Some(launch)) => {
+            // What is everybody's error is the first one's to tell, and that ends the others.
+            if !parallel::is_first() {
+                thread::sleep(Duration::from_secs(1));
+            }
             errln!("moue: rank {}: {error}", launch.link().rank());
             launch.abort(status(error).into())
         }

@@ -18,8 +18,10 @@ const SPINS: u32 = 64;
 /// Sleep between two tests.
 const NAP: Duration = Duration::from_micros(20);
 
-/// Part of the time that mpirun leaves after SIGTERM for which a peer may stay silent.
+/// Part of the time that mpirun leaves after SIGTERM for which a peer may stay silent...
 const PATIENCE: f64 = 0.7;
+/// ...and its limit in seconds: peers hear of each other some forty times a step.
+const MOST: f64 = 5.0;
 
 #[derive(Debug)]
 pub(super) struct Mpi {
@@ -51,7 +53,7 @@ pub(super) fn connect(size: usize, stop: Arc<AtomicBool>) -> Result<(Mpi, Univer
 fn patience() -> Duration {
     let seconds = env::var("OMPI_MCA_odls_base_sigkill_timeout").ok().and_then(|text| text.parse().ok());
     let seconds: f64 = seconds.filter(|s: &f64| (0.0..1e6).contains(s)).unwrap_or(1.0);
-    Duration::from_secs_f64(seconds * PATIENCE)
+    Duration::from_secs_f64((seconds * PATIENCE).min(MOST))
 }
 
 /// Ends all processes.

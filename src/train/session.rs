@@ -115,8 +115,9 @@ impl<'a> Session<'a> {
     ) -> Result<Self> {
         if config.model.classes != sets.classes.len() {
             let (ours, theirs) = (config.model.classes, sets.classes.len());
-            let reason = format!("{theirs} classes, but the model has {ours}");
-            return Err(Error::format(&config.data, reason));
+            let reason = format!("a model of {ours} classes, but {} has {theirs}", config.data);
+            let path = folder.as_ref().map_or(Path::new(&config.data), RunFolder::path);
+            return Err(Error::format(path, reason));
         }
         if config.schedule == Schedule::Plateau && sets.watched().is_none() {
             let reason = format!("--schedule plateau watches a held-out split, and {} has none", config.data);

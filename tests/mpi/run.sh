@@ -10,9 +10,9 @@ cd "$(dirname "$0")/../.."
 if ! command -v mpirun >/dev/null || ! ls /usr/lib/*/libclang*.so* /usr/lib/llvm-*/lib/libclang*.so* >/dev/null 2>&1; then
     apt-get update -qq && apt-get install -y -qq --no-install-recommends openmpi-bin libopenmpi-dev libclang-dev >/dev/null
 fi
-# Open MPI refuses root and more processes than cores unless told; and it may take its time to stop.
+# Open MPI refuses root and more processes than cores unless told.
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
-export OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_odls_base_sigkill_timeout=20
+export OMPI_MCA_hwloc_base_binding_policy=none
 
 [ -n "${MOUE:-}" ] || cargo build --quiet --features mpi
 moue=${MOUE:-$PWD/target/debug/moue}
@@ -21,10 +21,10 @@ trap 'rm -rf "$runs"' EXIT
 export MOUE_CACHE=$runs/cache
 
 fail() { echo "tests/mpi/run.sh: $*" >&2; exit 1; }
-# Training on 20 faces a class: four batches of 32 and one of 12, which two processes share and four do not.
-recipe=(--quiet --limit 20 --epochs 2)
+# Training on 76 faces: two batches of 32 and one of 12, which two processes share and four do not.
+recipe=(--quiet --limit 76)
 train() { # NAME PROCESSES THREADS OPTION...
-    mpirun -n "$2" "$moue" train --threads "$3" --out "$runs/$1" "${recipe[@]}" "${@:4}"
+    mpirun -n "$2" "$moue" train --threads "$3" --out "$runs/$1" --epochs 2 "${recipe[@]}" "${@:4}"
 }
 same() {
     for file in last best; do
@@ -32,15 +32,20 @@ same() {
     done
     [ "$(wc -l <"$runs/$1/metrics.jsonl")" = 2 ] || fail "$1: metrics.jsonl"
 }
-# Starts a run on two processes that writes a checkpoint after every step; waits for the first.
-background() { # NAME
-    train "$1" 2 1 --checkpoint-every 0 >"$runs/$1.out" 2>&1 &
+# Starts a run on two processes that writes a checkpoint after every step; waits for the first. $job is mpirun itself, so
+# that its children are the processes.
+background() { # NAME OPTION...
+    mpirun -n 2 "$moue" train --threads 1 --out "$runs/$1" --checkpoint-every 0 "${recipe[@]}" "${@:2}" >"$runs/$1.out" 2>&1 &
     job=$!
     for _ in $(seq 600); do
         [ -s "$runs/$1/checkpoint.bin" ] && return
         sleep 0.05
     done
     fail "$1: no checkpoint: $(cat "$runs/$1.out")"
+}
+stopped() { # NAME
+    ! wait $job || fail "$1: a run that was stopped succeeded"
+    grep -q "^moue: stopped after step" "$runs/$1.out" || fail "$1: not stopped: $(cat "$runs/$1.out")"
 }
 # Expects a command to fail with a status and a line.
 refused() { # STATUS LINE COMMAND...
@@ -49,7 +54,7 @@ refused() { # STATUS LINE COMMAND...
     [ "$status" = "$1" ] && grep -q "^moue: .*$2" "$runs/out" || fail "status $status, not $1 with '$2': $(cat "$runs/out")"
 }
 
-"$moue" train --threads 1 --out "$runs/one" "${recipe[@]}" >/dev/null
+"$moue" train --threads 1 --out "$runs/one" --epochs 2 "${recipe[@]}" >/dev/null
 for shape in "1 2" "2 1" "2 2" "4 1"; do
     name=${shape/ /x}
     # shellcheck disable=SC2086 # two words
@@ -58,7 +63,7 @@ for shape in "1 2" "2 1" "2 2" "4 1"; do
     echo "$name: the bits of one process"
 done
 
-background killed
+background killed --epochs 2
 begin=$SECONDS
 kill -KILL "$(pgrep -P $job | tail -1)"
 ! wait $job || fail "a run that lost a process succeeded"
@@ -68,17 +73,23 @@ mpirun -n 4 "$moue" train --quiet --threads 1 --resume "$runs/killed" >/dev/null
 same killed
 echo "killed, resumed on four: the bits of one process"
 
-background stopped
-kill -TERM $job
-! wait $job || fail "a run that was stopped succeeded"
-grep -q "^moue: stopped after step" "$runs/stopped.out" || fail "not stopped: $(cat "$runs/stopped.out")"
+background stopped --epochs 2
+kill -TERM "$(pgrep -P $job | tail -1)"
+stopped stopped
 "$moue" train --quiet --threads 1 --resume "$runs/stopped" >/dev/null
 same stopped
-echo "stopped by SIGTERM, resumed on one: the bits of one process"
+echo "one process told to stop, resumed on one: the bits of one process"
+
+# mpirun waits so long before it passes SIGTERM on, and again before it kills.
+export OMPI_MCA_odls_base_sigkill_timeout=3
+background all --epochs 1000
+kill -TERM $job
+stopped all
+echo "mpirun told to stop: a checkpoint"
 
 train fast 2 1 --reduce fast --batch-norm local >/dev/null
 refused 2 "mpirun started 2" mpirun -n 2 "$moue" gradcheck --op relu
 refused 2 "power of two" mpirun -n 3 "$moue" train --out "$runs/none"
-refused 2 "at most 1 can" mpirun -n 2 "$moue" train --limit 7 --batch 8 --out "$runs/none"
-refused 1 "disagree" mpirun -n 1 "$moue" train --limit 7 --seed 1 --out "$runs/none" : -n 1 "$moue" train --limit 7 --seed 2
+refused 2 "at most 1 can" mpirun -n 2 "$moue" train --limit 8 --out "$runs/none"
+refused 1 "disagree" mpirun -n 1 "$moue" train --limit 32 --seed 1 --out "$runs/none" : -n 1 "$moue" train --limit 32 --seed 2
 echo "wrong usage is refused"
