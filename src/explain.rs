@@ -220,8 +220,11 @@ mod tests {
         let isa = Isa::fastest();
         let mut g = Graph::new(Phase::Eval);
         let face = g.input([1, SIDE, SIDE, 1]);
-        let w = g.param("pointwise", &[1, 4], Init::Uniform { fan_in: 1 });
-        let maps = g.pointwise(face, w, 8);
+        let maps = (1..=3).fold(face, |x, i| {
+            let cin = g.shape(x).c;
+            let w = g.param(format!("pointwise{i}"), &[cin, 4], Init::Uniform { fan_in: cin });
+            g.pointwise(x, w, 2)
+        });
         let maps = g.sigmoid(maps);
         let logits = rest(&mut g, maps);
         let params = g.init_params(&mut Rng::new(3));
@@ -232,7 +235,9 @@ mod tests {
         let logits = rest(&mut g, maps);
         g.keep(logits);
         let mut params: Params<f64> = g.init_params(&mut Rng::new(0)).cast();
-        for (spec, values) in explainer.params.tensors().filter(|(spec, _)| spec.name != "pointwise") {
+        for (spec, values) in
+            explainer.params.tensors().filter(|(spec, _)| !spec.name.starts_with("pointwise"))
+        {
             let to = params.get_mut(&spec.name).unwrap();
             to.iter_mut().zip(values).for_each(|(to, from)| *to = f64::from(*from));
         }
