@@ -31,6 +31,9 @@ use std::thread;
 /// and that folders of any size take little memory.
 const CHUNK: usize = 32;
 
+/// Weight of the past without `--smooth`.
+const SMOOTH: f32 = 0.7;
+
 /// Tell the expression of faces.
 ///
 /// Faces are found in photos, as many as there are; a small square picture in which none is found is taken for a face,
@@ -76,9 +79,9 @@ pub(super) struct Args {
     /// writes them; JSON is one object a line.
     #[arg(long, value_name = "FORMAT", conflicts_with_all = ["paths", "files_from", "annotate", "explain"])]
     frames: Option<Pixels>,
-    /// Weight of the past, 0 to less than 1, in the probabilities of each face through the frames.
-    #[arg(long, value_name = "S", default_value_t = 0.7, requires = "frames", value_parser = weight_of_the_past)]
-    smooth: f32,
+    /// Weight of the past, 0 to less than 1, in the probabilities of each face through the frames [default: 0.7].
+    #[arg(long, value_name = "S", value_parser = weight_of_the_past)]
+    smooth: Option<f32>,
 }
 
 /// What faces are classified with.
@@ -103,6 +106,10 @@ impl Args {
     pub(super) fn check(&self, json: bool) -> Result<()> {
         if self.csv && json {
             return Err(Error::Usage("--csv and --json exclude each other".to_owned()));
+        }
+        // Clap asks for no missing option where another one excludes it.
+        if self.smooth.is_some() && self.frames.is_none() {
+            return Err(Error::Usage("--smooth goes with --frames".to_owned()));
         }
         let listed = self.files_from.as_deref().into_iter();
         let readers =
@@ -137,7 +144,7 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
     let report = Report::new(args.format(context.json), classifier.classes());
     let pictures = Pictures::new(&args, &classifier, context)?;
     let mut recogniser = Recogniser { classifier, finder: args.finder() };
-    let tracker = args.frames.is_some().then(|| Tracker::new(args.smooth));
+    let tracker = args.frames.is_some().then(|| Tracker::new(args.smooth.unwrap_or(SMOOTH)));
     let source = Source::open(&args, context)?;
     let told = tell(source, &mut recogniser, tracker, report, pictures)?;
     if told.pictures > 0 && told.failed == told.pictures && !args.is_live() {
