@@ -55,7 +55,7 @@ impl<'a> Batch<'a> {
         let (rank, size) = (team.rank(), team.size());
         team.exchange(stats, |distance, ours, theirs| {
             let node = |node| share(images, size / distance, node).expect("a batch that is shared").len();
-            let (here, there) = (node(rank / distance), node(rank / distance ^ 1));
+            let (here, there) = (node(rank / distance), node((rank / distance) ^ 1));
             if rank & distance == 0 {
                 T::merge_statistics(isa, [here, there], ours, theirs);
             } else {
