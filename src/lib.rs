@@ -29,6 +29,7 @@ pub mod parallel;
 mod params;
 mod plan;
 mod planner;
+pub mod pretrained;
 pub mod profile;
 pub mod report;
 mod tensor;

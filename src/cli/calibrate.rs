@@ -1,5 +1,6 @@
 //! `moue calibrate`.
 
+use super::classifier::WeightsArgs;
 use super::eval::default_split;
 use super::{Context, data};
 use crate::error::Result;
@@ -18,9 +19,8 @@ use std::path::PathBuf;
 /// given split is taken. No answer changes, and calibrating again starts anew.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Weights of a run, such as runs/NAME/best.safetensors.
-    #[arg(long, value_name = "FILE")]
-    weights: PathBuf,
+    #[command(flatten)]
+    weights: WeightsArgs,
     #[command(flatten)]
     data: data::DataArgs,
     /// Split that the temperature is fitted on [default: validation if there is one, else test, else train].
@@ -47,11 +47,11 @@ struct Calibrated {
 }
 
 pub(super) fn run(args: Args, context: &Context) -> Result<()> {
-    let mut classifier = Classifier::load(&args.weights, context.isa)?;
+    let mut classifier = Classifier::new(args.weights.load()?, context.isa)?;
     let dataset = data::open(&args.data.data, args.data.limit, context)?;
     let split = args.split.unwrap_or_else(|| default_split(&dataset));
     let faces = dataset.split(split)?;
-    let map = match_classes(&args.weights, classifier.classes(), &args.data.data, &dataset.classes)?;
+    let map = match_classes(args.weights.path(), classifier.classes(), &args.data.data, &dataset.classes)?;
     let scored = Scored::of(&mut classifier, faces, &map)?;
 
     let before = scored.calibration(classifier.weights().temperature);

@@ -1,26 +1,20 @@
 //! `moue eval`.
 
+use super::classifier::ClassifierArgs;
 use super::{Context, data};
 use crate::error::Result;
-use crate::infer::Classifier;
 use crate::output::{out, outln};
 use crate::report::{Confusion, match_classes};
-use crate::views::Views;
 use moue_datasets::message::excerpt;
 use moue_datasets::{Dataset, Split};
 use serde::Serialize;
-use std::path::PathBuf;
 use std::time::Instant;
 
 /// Measure accuracy and confusion of trained weights on a data set.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Weights of a run, such as runs/NAME/best.safetensors.
-    #[arg(long, value_name = "FILE")]
-    weights: PathBuf,
-    /// Views of each face whose answers are averaged.
-    #[arg(long, value_enum, value_name = "VIEWS", default_value_t = Views::One)]
-    views: Views,
+    #[command(flatten)]
+    classifier: ClassifierArgs,
     #[command(flatten)]
     data: data::DataArgs,
     /// train, validation or test [default: validation if there is one, else test, else train].
@@ -43,11 +37,16 @@ struct Evaluation {
 }
 
 pub(super) fn run(args: Args, context: &Context) -> Result<()> {
-    let mut classifier = Classifier::load(&args.weights, context.isa)?.with_views(args.views);
+    let mut classifier = args.classifier.load(context)?;
     let dataset = data::open(&args.data.data, args.data.limit, context)?;
     let split = args.split.unwrap_or_else(|| default_split(&dataset));
     let faces = dataset.split(split)?;
-    let truth = match_classes(&args.weights, classifier.classes(), &args.data.data, &dataset.classes)?;
+    let truth = match_classes(
+        args.classifier.weights.path(),
+        classifier.classes(),
+        &args.data.data,
+        &dataset.classes,
+    )?;
 
     let begin = Instant::now();
     let recognised = classifier.classify(faces)?;

@@ -15,21 +15,21 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         "eval",
         &[
             "moue eval --weights runs/fer/best.safetensors --data fer2013.csv --split test",
-            "moue eval --weights runs/fer/best.safetensors --views flip --json",
+            "moue eval --data fer2013.csv --views flip    with the weights that ship",
         ],
     ),
     (
         "predict",
         &[
-            "moue predict --weights runs/fer/best.safetensors me.jpg",
-            "moue predict --weights runs/fer/best.safetensors --annotate seen photos/",
+            "moue predict me.jpg                          with the weights that ship",
+            "moue predict --annotate seen photos/",
             "moue predict --weights runs/fer/best.safetensors photos/ --json > expressions.json",
         ],
     ),
     (
         "export",
         &[
-            "moue export --weights runs/fer/best.safetensors --format onnx --out moue.onnx",
+            "moue export --format onnx --out moue.onnx    the weights that ship",
             "moue export --weights runs/fer/best.safetensors --format safetensors --out torch.safetensors",
         ],
     ),
@@ -70,7 +70,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     (
         "serve",
         &[
-            "moue serve --weights runs/fer/best.safetensors       then open http://127.0.0.1:8642/",
+            "moue serve                                   then open http://127.0.0.1:8642/",
             "curl --data-binary @me.jpg http://127.0.0.1:8642/predict",
         ],
     ),

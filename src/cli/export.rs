@@ -1,6 +1,7 @@
 //! `moue export` and `moue import`.
 
 use super::Context;
+use super::classifier::WeightsArgs;
 use crate::error::Result;
 use crate::files::write_atomically;
 use crate::output::outln;
@@ -17,9 +18,8 @@ use std::path::{Path, PathBuf};
 /// `safetensors`: PyTorch's state_dict; examples/pytorch.py builds the network that it belongs to.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Weights of a run, such as runs/NAME/best.safetensors.
-    #[arg(long, value_name = "FILE")]
-    weights: PathBuf,
+    #[command(flatten)]
+    weights: WeightsArgs,
     /// What to write.
     #[arg(long, value_enum)]
     format: Format,
@@ -64,7 +64,7 @@ struct Written<'a> {
 }
 
 pub(super) fn run(args: Args, context: &Context) -> Result<()> {
-    let weights = Weights::load(&args.weights)?;
+    let weights = args.weights.load()?;
     let bytes = match args.format {
         Format::Onnx => weights.to_onnx()?,
         Format::Safetensors => weights.to_pytorch()?,

@@ -2,6 +2,7 @@
 
 mod augment;
 mod calibrate;
+mod classifier;
 mod crossval;
 mod data;
 mod eval;

@@ -8,12 +8,11 @@ mod recognise;
 mod report;
 mod watch;
 
+use super::classifier::ClassifierArgs;
 use super::{Context, recipe::stop_signal};
 use crate::error::{Error, Result};
 use crate::faces::{Detector, Finder, Mode, Tracker};
-use crate::infer::Classifier;
 use crate::output::errln;
-use crate::views::Views;
 use frames::Pixels;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use inputs::Item;
@@ -41,8 +40,8 @@ const SMOOTH: f32 = 0.7;
 /// without a face is no error. Files that cannot be read are reported and left out; the exit status is 1 only if
 /// nothing could be read.
 ///
-/// `moue predict --weights W --annotate seen photos/ 'more/*.jpg'` looks through a folder and a pattern and leaves
-/// copies with boxes in `seen`; `ffmpeg -i film.mp4 -f mjpeg - | moue predict --weights W --frames mjpeg` follows the
+/// `moue predict --annotate seen photos/ 'more/*.jpg'` looks through a folder and a pattern and leaves
+/// copies with boxes in `seen`; `ffmpeg -i film.mp4 -f mjpeg - | moue predict --frames mjpeg` follows the
 /// faces of a film.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -84,23 +83,6 @@ pub(super) struct Args {
     smooth: Option<f32>,
 }
 
-/// What faces are classified with.
-#[derive(Debug, clap::Args)]
-struct ClassifierArgs {
-    /// Weights of a run, such as runs/NAME/best.safetensors.
-    #[arg(long, value_name = "FILE")]
-    weights: PathBuf,
-    /// Views of each face whose answers are averaged.
-    #[arg(long, value_enum, value_name = "VIEWS", default_value_t = Views::One)]
-    views: Views,
-}
-
-impl ClassifierArgs {
-    fn classifier(&self, context: &Context) -> Result<Classifier> {
-        Ok(Classifier::load(&self.weights, context.isa)?.with_views(self.views))
-    }
-}
-
 impl Args {
     /// Checks what can be checked before any file is read.
     pub(super) fn check(&self, json: bool) -> Result<()> {
@@ -140,7 +122,7 @@ impl Args {
 }
 
 pub(super) fn run(args: Args, context: &Context) -> Result<()> {
-    let classifier = args.classifier.classifier(context)?;
+    let classifier = args.classifier.load(context)?;
     let report = Report::new(args.format(context.json), classifier.classes());
     let pictures = Pictures::new(&args, &classifier, context)?;
     let mut recogniser = Recogniser { classifier, finder: args.finder() };

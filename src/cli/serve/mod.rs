@@ -6,17 +6,15 @@ mod routes;
 mod worker;
 
 use super::Context;
+use super::classifier::ClassifierArgs;
 use super::predict::Recogniser;
 use super::recipe::stop_signal;
 use crate::error::{Error, Result};
-use crate::infer::Classifier;
 use crate::output::{errln, outln};
-use crate::views::Views;
 use metrics::Metrics;
 use routes::{Limits, Service};
 use serde_json::json;
 use std::net::{IpAddr, TcpListener};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -29,12 +27,8 @@ use tokio::sync::mpsc;
 /// leaves the machine.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Weights of a run, such as runs/NAME/best.safetensors.
-    #[arg(long, value_name = "FILE")]
-    weights: PathBuf,
-    /// Views of each face whose answers are averaged.
-    #[arg(long, value_enum, value_name = "VIEWS", default_value_t = Views::One)]
-    views: Views,
+    #[command(flatten)]
+    classifier: ClassifierArgs,
     /// Address to listen at. There is no password: others should reach it only by way of a server that asks for one.
     #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
     bind: IpAddr,
@@ -53,7 +47,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args, context: &Context) -> Result<()> {
-    let classifier = Classifier::load(&args.weights, context.isa)?.with_views(args.views);
+    let classifier = args.classifier.load(context)?;
     // Errors name it as files are named.
     let place = format!("--bind {} --port {}", args.bind, args.port);
     let listener = TcpListener::bind((args.bind, args.port)).map_err(Error::io(&place))?;
