@@ -1,7 +1,7 @@
 //! The determinism rule: work is cut by shape alone, and partial sums are added along a fixed tree.
 //!
 //! A sum over the images of a batch is a binary tree over them ([`middle`] says where a run of images is halved). Its
-//! lowest level are sums over [`PAIR`] images, or over [`GROUP`] where a gradient is too large for so many partial
+//! lowest level are sums over `PAIR` images, or over [`GROUP`] where a gradient is too large for so many partial
 //! sums. Where to cut depends on nothing but the number of images, so a part of a batch that is a node of the tree has
 //! the same tree below it as a batch of that size: whoever gets such a part (another thread, another machine) comes
 //! to the same bits without knowing of the rest. Errors grow with the depth, log n, and not with n (Higham 2002,

@@ -127,7 +127,7 @@ impl Spec {
 pub enum Gradient {
     /// The images at hand.
     Images,
-    /// What batch norms measure over: [`Batch::measured`].
+    /// What batch norms measure over: `Batch::measured`.
     Measured,
     /// The batch: it follows from gradients that are.
     Batch,
