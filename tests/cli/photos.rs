@@ -54,6 +54,14 @@ fn a_photo_becomes_its_face() {
     assert!(line.starts_with(&format!("{ASTRONAUT} [1")) && line.lines().count() == 1, "{line}");
 }
 
+/// Without --weights, those that ship: the first command of a new user.
+#[test]
+fn the_astronaut_is_happy() {
+    let face = &json(&["predict", ASTRONAUT])["results"][0]["faces"][0];
+    assert_eq!(face["label"], "happy");
+    assert!(face["probabilities"]["happy"].as_f64().unwrap() > 0.8, "{face}");
+}
+
 #[test]
 fn a_group_has_many_faces() {
     let folder = TempDir::new().unwrap();
