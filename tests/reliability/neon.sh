@@ -32,8 +32,9 @@ export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64-static -L /us
 # Both must be found; the portable kernels are tested without emulation.
 export MOUE_REQUIRE_ISA=neon,portable MOUE_ISA=neon
 # Only the kernels are worth optimising here: the rest hardly runs.
-test=(cargo test --target "$target" --config profile.dev.opt-level=0 --config 'profile.dev.package.moue-kernels.opt-level=2')
+test=(cargo test --target "$target" --config profile.dev.opt-level=0 --config profile.dev.package.moue.opt-level=0
+    --config profile.dev.package.moue-kernels.opt-level=2)
 # The network's shapes and the f64 oracle's training take longest under emulation: the first add no instruction to the
 # remainder shapes, the second has no instruction of its own.
 "${test[@]}" -p moue-kernels --lib --test parity -- --skip network_shapes
-"${test[@]}" -p moue --test isas --test determinism -- --skip stored_losses
+"${test[@]}" -p moue --no-default-features --test isas --test determinism -- --skip stored_losses
