@@ -37,4 +37,6 @@ test=(cargo test --target "$target" --config profile.dev.opt-level=0 --config pr
 # The network's shapes and the f64 oracle's training take longest under emulation: the first add no instruction to the
 # remainder shapes, the second has no instruction of its own.
 "${test[@]}" -p moue-kernels --lib --test parity -- --skip network_shapes
-"${test[@]}" -p moue --no-default-features --test isas --test determinism -- --skip stored_losses
+"${test[@]}" -p moue --no-default-features --test isas -- --skip stored_losses
+# Parity runs every kernel at several thread counts already; with --network the whole network, too.
+if [ "${1:-}" = --network ]; then "${test[@]}" -p moue --no-default-features --test determinism; fi
