@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The NEON kernels on a machine that is not an Arm: every kernel against its oracle, and a training of the whole network
-# that must give the oracle's losses and the same bits at any number of threads, under emulation.
+# that must give the oracle's losses and, with --network, the same bits at any number of threads, under emulation.
 #
 # Installs what is missing: QEMU's user-mode emulator and a cross linker (Debian's packages), the standard library for Arm
 # (rustup, or else Debian). Fails where it cannot; nothing is skipped.
