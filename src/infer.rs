@@ -11,6 +11,7 @@ use crate::weights::Weights;
 use moue_datasets::{Faces, Loader, Normalisation, PIXELS};
 use moue_kernels::Isa;
 use rayon::prelude::*;
+use std::ops::Sub;
 use std::path::Path;
 use std::sync::Mutex;
 
@@ -321,12 +322,20 @@ impl Classifier {
     }
 }
 
-/// exp(scale * x) over its sum.
+/// [`exact_softmax`], rounded.
 fn softmax(row: &[f32], scale: f64) -> Vec<f32> {
-    let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let powers: Vec<f64> = row.iter().map(|&x| (scale * f64::from(x - largest)).exp()).collect();
+    exact_softmax(row, scale).into_iter().map(|p| p as f32).collect()
+}
+
+/// exp(scale * x) over its sum.
+pub(crate) fn exact_softmax<T>(row: &[T], scale: f64) -> Vec<f64>
+where
+    T: Copy + PartialOrd + Sub<Output = T> + Into<f64>,
+{
+    let largest = row[argmax(row)];
+    let powers: Vec<f64> = row.iter().map(|&x| (scale * (x - largest).into()).exp()).collect();
     let sum: f64 = powers.iter().sum();
-    powers.iter().map(|p| (p / sum) as f32).collect()
+    powers.iter().map(|p| p / sum).collect()
 }
 
 #[cfg(test)]

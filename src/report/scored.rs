@@ -2,7 +2,7 @@
 
 use super::Confusion;
 use crate::error::{Error, Result};
-use crate::infer::{Classifier, argmax};
+use crate::infer::{Classifier, argmax, exact_softmax};
 use moue_datasets::Faces;
 use std::path::Path;
 
@@ -105,7 +105,7 @@ impl Scored {
     pub fn answers(&self, temperature: f64) -> Vec<Answer> {
         let answer = |(image, (row, truth)): (usize, (&[f64], usize))| {
             let answer = argmax(row);
-            let confidence = softmax(row, 1.0 / temperature)[answer];
+            let confidence = exact_softmax(row, 1.0 / temperature)[answer];
             Answer { image, truth, answer, confidence }
         };
         self.rows().enumerate().map(answer).collect()
@@ -158,7 +158,7 @@ impl Scored {
     pub fn best_temperature(&self) -> f64 {
         let slope = |b: f64| {
             let of_row = |(row, truth): (&[f64], usize)| {
-                let expected: f64 = softmax(row, b).iter().zip(row).map(|(p, z)| p * z).sum();
+                let expected: f64 = exact_softmax(row, b).iter().zip(row).map(|(p, z)| p * z).sum();
                 expected - row[truth]
             };
             self.rows().map(of_row).sum::<f64>()
@@ -171,14 +171,6 @@ impl Scored {
         }
         1.0 / (0.5 * (low + high)).exp()
     }
-}
-
-/// exp(factor * z) over its sum.
-fn softmax(row: &[f64], factor: f64) -> Vec<f64> {
-    let largest = row[argmax(row)];
-    let powers: Vec<f64> = row.iter().map(|z| (factor * (z - largest)).exp()).collect();
-    let sum: f64 = powers.iter().sum();
-    powers.iter().map(|p| p / sum).collect()
 }
 
 /// For each class of `data`, its index among those of the weights in the file `weights`.
