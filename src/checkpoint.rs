@@ -3,8 +3,7 @@
 //! A file is the magic `MOUECKP1`, the CRC-32 of the rest (little-endian), and a safetensors archive: parameters
 //! and running buffers under their names, the optimiser's moments (Adam's `adam.m` and `adam.v`, or
 //! `sgd.momentum`), the moving average of the weights `average.values` and `average.buffers` if the run has one, and a
-//! JSON description. A run keeps the newest two, so
-//! that one is always complete and a damaged one can be replaced.
+//! JSON description. A run keeps the newest two, so that one is always complete and a damaged one can be replaced.
 
 use crate::archive::{MAX_BYTES, Reader, Writer, not_finite};
 use crate::error::{Error, Result};

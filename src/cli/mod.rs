@@ -43,6 +43,9 @@ struct Cli {
     global: Global,
     #[command(subcommand)]
     command: Command,
+    /// What the command is called.
+    #[arg(skip)]
+    name: String,
 }
 
 /// Options of every command.
@@ -99,29 +102,6 @@ enum Command {
     Man(shell::ManArgs),
 }
 
-impl Command {
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Train(_) => "train",
-            Self::Crossval(_) => "crossval",
-            Self::Eval(_) => "eval",
-            Self::Predict(_) => "predict",
-            Self::Gradcheck(_) => "gradcheck",
-            Self::Profile(_) => "profile",
-            Self::Augment(_) => "augment",
-            Self::Report(_) => "report",
-            Self::Reproduce(_) => "reproduce",
-            Self::Calibrate(_) => "calibrate",
-            Self::Export(_) => "export",
-            Self::Import(_) => "import",
-            #[cfg(feature = "serve")]
-            Self::Serve(_) => "serve",
-            Self::Completions(_) => "completions",
-            Self::Man(_) => "man",
-        }
-    }
-}
-
 /// What every command is given.
 #[derive(Clone, Debug)]
 pub(crate) struct Context {
@@ -174,7 +154,9 @@ fn status(error: &Error) -> u8 {
 }
 
 fn parse(command: &mut clap::Command, args: impl Iterator<Item = OsString>) -> Result<Cli, clap::Error> {
-    Cli::from_arg_matches_mut(&mut command.try_get_matches_from_mut(args)?)
+    let mut matches = command.try_get_matches_from_mut(args)?;
+    let name = matches.subcommand_name().unwrap_or_default().to_owned();
+    Ok(Cli { name, ..Cli::from_arg_matches_mut(&mut matches)? })
 }
 
 /// Whether this is no mistake, but a wish for help.
@@ -207,7 +189,7 @@ fn run(cli: Cli) -> Result<()> {
     cli.check()?;
     let isa = Isa::from_env().map_err(Error::Usage)?;
     let stop = Arc::new(AtomicBool::new(false));
-    let launch = parallel::start(cli.command.name(), &stop)?;
+    let launch = parallel::start(&cli.name, &stop)?;
     if launch.is_some() {
         recipe::stop_on_signals(&stop);
     }

@@ -99,13 +99,14 @@ impl<T: Real> Optimizer<T> {
 
     /// What a checkpoint stores, in the order of [`Method::moments`].
     pub(crate) fn moments(&self) -> Moments<'_, T> {
-        match &self.rule {
+        let (method, values) = match &self.rule {
             Rule::Adam(adam) => {
                 let (_, m, v) = adam.state();
-                vec![("adam.m", m), ("adam.v", v)]
+                (Method::Adam, vec![m, v])
             }
-            Rule::Sgd(sgd) => vec![("sgd.momentum", sgd.state().1)],
-        }
+            Rule::Sgd(sgd) => (Method::Sgd, vec![sgd.state().1]),
+        };
+        method.moments().iter().copied().zip(values).collect()
     }
 
     /// Continues from a checkpoint's steps and moments, in the order of [`Method::moments`]; `false` if they do not
