@@ -233,6 +233,7 @@ mod tests {
             seed: u64::MAX,
             augment: Augmentation::Paper,
             refinements: Refinements { average: 0.5, ..Refinements::default() },
+            init: None,
         };
         let mut average = Average::new(0.5, &weights.params);
         average.values[3] += 0.25;

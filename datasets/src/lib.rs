@@ -30,6 +30,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod affine;
 mod augment;
 mod cache;
 mod ckplus;
@@ -52,7 +53,8 @@ mod rng;
 pub mod sheet;
 pub mod synthetic;
 
-pub use augment::{Affine, Augment};
+pub use affine::Affine;
+pub use augment::Augment;
 pub use dataset::{CacheStatus, Dataset, OpenOptions, Skipped, Split};
 pub use decode::{decode_face, read_face};
 pub use error::{Error, Result};

@@ -9,6 +9,7 @@ use crate::{Augment, Error, Result, Rng};
 /// Keys that keep the streams of shuffling and augmentation apart.
 const SHUFFLE_STREAM: u64 = 0x7368_7566;
 const AUGMENT_STREAM: u64 = 0x6175_676d;
+const MIXUP_STREAM: u64 = 0x6d69_7875;
 
 /// Which faces an epoch visits, in which order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +55,8 @@ pub struct Loader<'a> {
     augment: Augment,
     seed: u64,
     sampling: Sampling,
+    /// Parameter of the mixture's Beta distribution; 0 mixes nothing.
+    mixup: f32,
     /// For [`Sampling::Balanced`]: the faces of each class that has any.
     classes: Vec<Vec<u32>>,
 }
@@ -105,7 +108,19 @@ impl<'a> Loader<'a> {
         }
         augment.check()?;
         let classes = if sampling == Sampling::Balanced { by_class(faces) } else { Vec::new() };
-        Ok(Self { faces, batch, normalisation, augment, seed, sampling, classes })
+        Ok(Self { faces, batch, normalisation, augment, seed, sampling, mixup: 0.0, classes })
+    }
+
+    /// Mixes each face with another one of the set, each in its own random version (mixup, Zhang et al. 2018), by a share
+    /// drawn from a Beta distribution.
+    ///
+    /// In the paper share and target are mixed alike: `l * a + (1 - l) * b` with `l` of Beta(alpha, alpha), for images
+    /// and for labels. Losses are linear in the target, so in the mean over draws the same is trained if the mixture has
+    /// the one label `a` with probability `l`; as faces are drawn in pairs either way round, `l` then is of
+    /// Beta(alpha + 1, alpha). So labels stay class indices.
+    #[must_use]
+    pub fn with_mixup(self, alpha: f32) -> Self {
+        Self { mixup: alpha, ..self }
     }
 
     /// A loader for evaluation: the faces as they are, in their own order.
@@ -255,12 +270,26 @@ impl<'a> Loader<'a> {
     }
 
     fn prepare(&self, epoch: u64, image: u32, out: &mut [f32]) -> Result<()> {
-        let face = self.faces.face(image as usize);
+        self.version(AUGMENT_STREAM, epoch, image, image, out)?;
+        if self.mixup > 0.0 {
+            let mut rng = Rng::stream(&[MIXUP_STREAM, self.seed, epoch, u64::from(image), 0]);
+            let share = rng.beta(self.mixup + 1.0, self.mixup);
+            let other = rng.below(self.faces.len()) as u32;
+            let mut second = [0.0; PIXELS];
+            self.version(MIXUP_STREAM, epoch, image, other, &mut second)?;
+            out.iter_mut().zip(second).for_each(|(x, y)| *x = share * *x + (1.0 - share) * y);
+        }
+        Ok(())
+    }
+
+    /// `face` in the version that `stream` has for `image`.
+    fn version(&self, stream: u64, epoch: u64, image: u32, face: u32, out: &mut [f32]) -> Result<()> {
+        let face = self.faces.face(face as usize);
         if self.augment.is_none() {
             self.normalisation.apply(face, out);
             return Ok(());
         }
-        let mut rng = Rng::stream(&[AUGMENT_STREAM, self.seed, epoch, u64::from(image)]);
+        let mut rng = Rng::stream(&[stream, self.seed, epoch, u64::from(image)]);
         self.augment.apply_normalised(&mut rng, face, &self.normalisation, out)
     }
 }
@@ -317,6 +346,34 @@ mod tests {
 
     fn training(faces: &Faces) -> Loader<'_> {
         Loader::new(faces, 8, Normalisation::of(faces), Augment::paper(), 5, Sampling::Shuffled).unwrap()
+    }
+
+    /// Black faces and a white one: a mixture's grey is the share of white, and more than half of it is the face's own in
+    /// the mean, (alpha + 1) / (2 alpha + 1).
+    #[test]
+    fn mixup_mixes_with_any_face_of_the_set() {
+        let mut faces = Faces::default();
+        for i in 0..400 {
+            faces.push(&[if i % 2 == 0 { 0 } else { 255 }; PIXELS], (i % 2) as u8, i, format!("{i}"));
+        }
+        let plain =
+            Loader::new(&faces, 400, Normalisation::identity(), Augment::none(), 5, Sampling::InOrder);
+        let mixed = plain.unwrap().with_mixup(0.4);
+        let mut own = Vec::new();
+        for epoch in 0..5 {
+            let (pixels, labels, _) = draw(&mixed, epoch, 0);
+            for (face, label) in pixels.chunks(PIXELS).zip(labels) {
+                assert!(face.iter().all(|p| p == &face[0]));
+                let white = f64::from(f32::from_bits(face[0]));
+                own.push(if label == 1 { white } else { 1.0 - white });
+            }
+        }
+        let mean = own.iter().sum::<f64>() / own.len() as f64;
+        // Half of the partners have the same colour.
+        let expected = 0.5 + 0.5 * 1.4 / 1.8;
+        assert!((mean - expected).abs() < 0.02, "{mean} {expected}");
+        assert!(own.iter().any(|&x| x < 0.5));
+        assert_eq!(draw(&mixed, 3, 0), draw(&mixed.clone(), 3, 0));
     }
 
     #[test]

@@ -108,6 +108,19 @@ impl Rng {
         ((-2.0 * radius.ln()).sqrt() * (std::f64::consts::TAU * angle).cos()) as f32
     }
 
+    /// A variate of the Beta distribution with positive parameters `a` and `b`, from 0 to 1 (Joehnk 1964: few rejections
+    /// where both are small).
+    pub fn beta(&mut self, a: f32, b: f32) -> f32 {
+        loop {
+            // In (0, 1], so that not both are 0.
+            let [u, v] = [(); 2].map(|()| 1.0 - self.uniform());
+            let (x, y) = (u.powf(1.0 / a), v.powf(1.0 / b));
+            if x + y <= 1.0 && x + y > 0.0 {
+                return x / (x + y);
+            }
+        }
+    }
+
     /// Shuffles a slice so that every permutation is equally likely (Fisher-Yates).
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
@@ -217,6 +230,28 @@ mod tests {
         let (mean, variance) = moments(&mut || rng.normal());
         assert!(mean.abs() < 0.015 && (variance - 1.0).abs() < 0.02, "{mean} {variance}");
         assert!((0..n).all(|_| (-2.0..=3.0).contains(&rng.range(-2.0, 3.0))));
+    }
+
+    /// Mean a / (a + b), variance a b / ((a + b)^2 (a + b + 1)).
+    #[test]
+    fn moments_of_beta() {
+        let mut rng = Rng::new(3);
+        for (a, b) in [(1.0, 1.0), (1.2, 0.2), (1.4, 0.4), (2.0, 1.0)] {
+            let n = 50_000;
+            let (mut sum, mut squares) = (0.0, 0.0);
+            for _ in 0..n {
+                let x = f64::from(rng.beta(a, b));
+                assert!((0.0..=1.0).contains(&x));
+                sum += x;
+                squares += x * x;
+            }
+            let mean = sum / f64::from(n);
+            let variance = squares / f64::from(n) - mean * mean;
+            let (a, b) = (f64::from(a), f64::from(b));
+            assert!((mean - a / (a + b)).abs() < 0.006, "{a} {b}: {mean}");
+            let expected = a * b / ((a + b).powi(2) * (a + b + 1.0));
+            assert!((variance - expected).abs() < 0.003, "{a} {b}: {variance} {expected}");
+        }
     }
 
     #[test]

@@ -48,10 +48,14 @@ pub(super) struct RecipeArgs {
     augment: Augmentation,
     #[command(flatten)]
     refinements: Refinements,
+    /// Fine-tune: start from these weights of the same model, or `pretrained` for those that ship with moue [default:
+    /// random ones]. The head is new where classes or loss are others.
+    #[arg(long, value_name = "WEIGHTS")]
+    init: Option<String>,
 }
 
 /// Names of the options above but for the epochs, for --resume to exclude them.
-pub(super) const RECIPE: [&str; 20] = [
+pub(super) const RECIPE: [&str; 22] = [
     "data",
     "limit",
     "model",
@@ -70,8 +74,10 @@ pub(super) const RECIPE: [&str; 20] = [
     "weight_decay",
     "smoothing",
     "erase",
+    "mixup",
     "average",
     "balance",
+    "init",
 ];
 
 impl RecipeArgs {
@@ -106,6 +112,7 @@ impl RecipeArgs {
             seed: self.seed,
             augment: self.augment,
             refinements: self.refinements,
+            init: self.init.clone(),
         })
     }
 }
@@ -132,7 +139,7 @@ pub(super) fn stop_on_signals(stop: &Arc<AtomicBool>) {
         let registered = flag::register_conditional_shutdown(signal, 130, stop.clone())
             .and_then(|_| flag::register(signal, stop.clone()));
         if let Err(e) = registered {
-            errln!("moue: warning: signal {signal} will not save a checkpoint: {e}");
+            errln!("moue: warning: signal {signal} will end the process at once: {e}");
         }
     }
 }

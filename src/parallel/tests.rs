@@ -149,6 +149,7 @@ fn config() -> Config {
         seed: 3,
         augment: Augmentation::Paper,
         refinements: Refinements { average: 0.9, ..Refinements::default() },
+        init: None,
     }
 }
 

@@ -121,12 +121,14 @@ pub(super) fn configuration(config: &Config) -> Table {
     table.row(["images a step", &config.batch.to_string()]);
     table.row(["learning rate", &format!("{} ({})", config.lr, name(config.schedule))]);
     table.row(["seed", &config.seed.to_string()]);
+    table.row(["start", &config.init.as_deref().map_or("random".to_owned(), excerpt)]);
     table.row(["augmentation", &name(config.augment)]);
     let refinements = config.refinements;
     for (option, value) in [
         ("weight decay", refinements.weight_decay),
         ("label smoothing", refinements.smoothing),
         ("random erasing", refinements.erase),
+        ("mixup", refinements.mixup),
         ("moving average", refinements.average),
     ] {
         table.row([option, &value.to_string()]);

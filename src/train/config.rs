@@ -49,6 +49,9 @@ pub struct Config {
     /// What the paper's recipe leaves out.
     #[serde(default)]
     pub refinements: Refinements,
+    /// Weights to start from: a file, or `pretrained` for those that ship with moue; else from `seed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<String>,
 }
 
 /// What the paper's recipe leaves out; 0 everywhere is the paper's recipe.
@@ -67,6 +70,11 @@ pub struct Refinements {
     // Zhong et al. 2020.
     #[arg(long, value_name = "PROBABILITY", default_value_t = 0.0, allow_negative_numbers = true, value_parser = fraction)]
     pub erase: f64,
+    /// Mixup: each training image is blended with another, by a share of a Beta distribution with this parameter (0.2).
+    // Zhang et al. 2018.
+    #[arg(long, value_name = "ALPHA", default_value_t = 0.0, allow_negative_numbers = true, value_parser = fraction)]
+    #[serde(default)]
+    pub mixup: f64,
     /// Moving average of the weights: what is evaluated and saved keeps DECAY of itself at every step (0.999); 0
     /// takes the weights as they are.
     // Polyak and Juditsky 1992, with exponential weights.
@@ -97,7 +105,7 @@ impl Config {
     pub(crate) fn check(&self) -> Result<(), String> {
         self.model.check()?;
         let fold = self.fold.unwrap_or(Fold::new(2, 0, Folding::Image));
-        let Refinements { weight_decay, smoothing, erase, average, balance: _ } = self.refinements;
+        let Refinements { weight_decay, smoothing, erase, mixup, average, balance: _ } = self.refinements;
         let within = [
             ("epochs", (1..=MAX_EPOCHS).contains(&self.epochs), self.epochs.to_string()),
             ("batch", (1..=MAX_BATCH).contains(&self.batch), self.batch.to_string()),
@@ -109,6 +117,7 @@ impl Config {
             ("weight_decay", is_fraction(weight_decay), weight_decay.to_string()),
             ("smoothing", is_fraction(smoothing), smoothing.to_string()),
             ("erase", is_fraction(erase), erase.to_string()),
+            ("mixup", is_fraction(mixup), mixup.to_string()),
             ("average", is_fraction(average), average.to_string()),
         ];
         match within.into_iter().find(|(_, fits, _)| !fits) {
@@ -222,6 +231,8 @@ fn cosine(done: f64) -> f64 {
 pub enum Augmentation {
     /// Rotation, zoom, shear, shift and mirroring: see [`Augment::paper`].
     Paper,
+    /// More of the same, and of the light: see [`Augment::strong`].
+    Strong,
     /// Images as they are.
     None,
 }
@@ -231,6 +242,7 @@ impl Augmentation {
     pub fn ranges(self) -> Augment {
         match self {
             Self::Paper => Augment::paper(),
+            Self::Strong => Augment::strong(),
             Self::None => Augment::none(),
         }
     }

@@ -7,6 +7,7 @@ mod console;
 mod data;
 mod feed;
 mod folder;
+mod init;
 mod progress;
 mod resume;
 mod session;

@@ -2,6 +2,7 @@
 
 use super::config::PATIENCE;
 use super::console::Console;
+use super::init::start_from;
 use super::{Best, Config, EpochRow, Recipe, Resume, RunFolder, Schedule, Sets, Trainer};
 use crate::archive::not_finite;
 use crate::checkpoint::State;
@@ -126,6 +127,7 @@ impl<'a> Session<'a> {
         let normalisation = Normalisation::of(&sets.train);
         let mut weights =
             Weights::new(config.model, sets.classes.clone(), normalisation, config.seed, options.isa)?;
+        let taken = config.init.as_deref().map(|from| start_from(from, &mut weights)).transpose()?;
         weights.facts = Facts {
             data: config.data.clone(),
             images: sets.train.len(),
@@ -140,6 +142,9 @@ impl<'a> Session<'a> {
             folder.save_config(&session.state.config)?;
         }
         session.introduce()?;
+        if let Some(taken) = taken {
+            session.say(&taken)?;
+        }
         Ok(session)
     }
 

@@ -205,6 +205,7 @@ impl Experiment {
             seed: self.seed,
             augment: Augmentation::Paper,
             refinements: Refinements::default(),
+            init: None,
         }
     }
 

@@ -1,0 +1,90 @@
+//! Starting from trained weights: fine-tuning.
+
+use crate::error::{Error, Result};
+use crate::nn::{Loss, Model};
+use crate::pretrained;
+use crate::weights::Weights;
+use moue_datasets::message::shown;
+use std::path::Path;
+
+/// What stands for the weights that ship with moue where a file could be named.
+const PRETRAINED: &str = "pretrained";
+
+/// Gives `weights`, freshly drawn, the values of those at `from` (a file, or `pretrained`), and says so.
+///
+/// The head stays as drawn where the classes or the loss are not the same: its outputs would mean something else.
+///
+/// # Errors
+/// As [`Weights::load`]; [`Error::Format`] for weights of another network.
+pub(super) fn start_from(from: &str, weights: &mut Weights) -> Result<String> {
+    let (path, source) = match from {
+        PRETRAINED => (Path::new(pretrained::NAME), pretrained::weights()?),
+        path => (Path::new(path), Weights::load(Path::new(path))?),
+    };
+    let headless = |model: Model| Model { loss: Loss::Softmax, classes: 1, ..model };
+    if headless(source.model) != headless(weights.model) {
+        let (theirs, ours) = (describe(source.model), describe(weights.model));
+        return Err(Error::format(path, format!("weights of {theirs}, but what is trained is {ours}")));
+    }
+    let same = source.model.loss == weights.model.loss && source.classes == weights.classes;
+    for (spec, values) in source.params.tensors() {
+        if same || !spec.name.starts_with("head.") {
+            let own = weights.params.get_mut(&spec.name).expect("the same network");
+            own.copy_from_slice(values);
+        }
+    }
+    let head = if same { "" } else { "; its head is new, as classes or loss are not the same" };
+    Ok(format!("starts from {}{head}", shown(path)))
+}
+
+fn describe(model: Model) -> String {
+    let Model { identity_blocks, attention, cbam, .. } = model;
+    format!("{} ({attention:?} at {cbam:?}, {identity_blocks} identity blocks)", model.name())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::CbamPosition;
+    use moue_datasets::Normalisation;
+    use moue_kernels::Isa;
+
+    fn fresh(cbam: CbamPosition, loss: Loss, classes: &[&str], seed: u64) -> Weights {
+        let names = classes.iter().map(|&name| name.to_owned()).collect();
+        let model = Model::new(cbam, loss, classes.len());
+        Weights::new(model, names, Normalisation::identity(), seed, Isa::fastest()).unwrap()
+    }
+
+    #[test]
+    fn all_is_taken_but_a_head_of_other_classes_or_another_loss() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("w.safetensors");
+        let (cbam, softmax) = (CbamPosition::Block4, Loss::Softmax);
+        let mut source = fresh(cbam, softmax, &["happy", "sad"], 1);
+        // Buffers start the same whatever the seed.
+        source.params.get_mut("stem.bn1.mean").unwrap().fill(0.25);
+        source.save(&path).unwrap();
+        let margin = Loss::AmSoftmax { scale: 30.0, margin: 0.35 };
+        for (loss, classes, same) in [
+            (softmax, ["happy", "sad"], true),
+            (softmax, ["sad", "happy"], false),
+            (margin, ["happy", "sad"], false),
+        ] {
+            let before = fresh(cbam, loss, &classes, 2);
+            let mut weights = before.clone();
+            let said = start_from(path.to_str().unwrap(), &mut weights).unwrap();
+            assert_eq!(said.contains("head is new"), !same, "{said}");
+            for (spec, values) in weights.params.tensors() {
+                let from = if same || !spec.name.starts_with("head.") { &source } else { &before };
+                assert_eq!(values, from.params.get(&spec.name).unwrap(), "{}", spec.name);
+            }
+        }
+    }
+
+    #[test]
+    fn weights_of_another_network_are_refused() {
+        let mut weights = fresh(CbamPosition::None, Loss::Softmax, &["happy", "sad"], 1);
+        let error = start_from(PRETRAINED, &mut weights).unwrap_err().to_string();
+        assert!(error.starts_with(pretrained::NAME) && error.contains("dnn-cbam"), "{error}");
+    }
+}
