@@ -3,7 +3,7 @@
 use super::{html, markdown};
 use crate::error::{Error, Result};
 use crate::files::write_atomically;
-use image::{GrayImage, ImageFormat};
+use image::{ImageBuffer, ImageFormat, PixelWithColorType};
 use std::fs;
 use std::io::Cursor;
 use std::path::Path;
@@ -172,15 +172,19 @@ impl Table {
 }
 
 /// `picture` as a PNG file.
-pub(crate) fn png(picture: &GrayImage) -> Vec<u8> {
+pub(crate) fn png<P>(picture: &ImageBuffer<P, Vec<u8>>) -> Vec<u8>
+where
+    P: PixelWithColorType<Subpixel = u8>,
+{
     let mut bytes = Cursor::new(Vec::new());
-    picture.write_to(&mut bytes, ImageFormat::Png).expect("memory takes any grey picture");
+    picture.write_to(&mut bytes, ImageFormat::Png).expect("memory takes any picture");
     bytes.into_inner()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use image::GrayImage;
 
     #[test]
     fn a_page_is_whole_and_its_pictures_stand_beside_it() {

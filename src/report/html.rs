@@ -98,7 +98,7 @@ fn picture(figure: &Figure) -> Markup {
         Image::Svg(text) => html! {
             div.chart role="img" aria-label=(figure.alt) { (PreEscaped(text.as_str())) }
         },
-        Image::Png(bytes) => html! { div.sheet { img src=(data(bytes)) alt=(figure.alt); } },
+        Image::Png(bytes) => html! { div.sheet { img src=(png_uri(bytes)) alt=(figure.alt); } },
     }
 }
 
@@ -107,7 +107,7 @@ fn faces(gallery: &Gallery) -> Markup {
         figure {
             ul.faces {
                 @for (face, line) in &gallery.faces {
-                    li { img src=(data(face)) alt={ "Face: " (line) } width="96" height="96"; span { (line) } }
+                    li { img src=(png_uri(face)) alt={ "Face: " (line) } width="96" height="96"; span { (line) } }
                 }
             }
             figcaption { (gallery.sheet.caption) }
@@ -115,6 +115,7 @@ fn faces(gallery: &Gallery) -> Markup {
     }
 }
 
-fn data(png: &[u8]) -> String {
+/// A PNG file as an address that holds it whole.
+pub(crate) fn png_uri(png: &[u8]) -> String {
     format!("data:image/png;base64,{}", STANDARD.encode(png))
 }

@@ -17,6 +17,8 @@ mod scored;
 pub use confusion::Confusion;
 pub(crate) use document::png;
 pub use document::{Block, Document, Figure, Gallery, Image, Table};
+#[cfg(feature = "serve")]
+pub(crate) use html::png_uri;
 pub use run::{Evaluated, run_report};
 pub use sample::mean_and_deviation;
 pub use scored::{Answer, BINS, Bin, Calibration, Scored, match_classes};

@@ -1,6 +1,8 @@
 //! `moue serve`, spoken to in plain HTTP.
 
 use crate::harness::*;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use moue::datasets::{SIDE, Split, synthetic};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Cursor, ErrorKind, Read, Write};
@@ -118,6 +120,15 @@ fn an_image_is_answered_as_predict_does() {
     assert_eq!(answer.json()["faces"], told["results"][0]["faces"]);
     assert_eq!(answer.json()["error"], Value::Null);
 
+    // With heat maps: the same, and a picture of three panels.
+    let explained = server.ask("POST", "/predict?explain", &face()).json();
+    assert_eq!(explained["faces"][0]["probabilities"], answer.json()["faces"][0]["probabilities"]);
+    let picture = explained["faces"][0]["explanation"].as_str().unwrap();
+    let png = STANDARD.decode(picture.strip_prefix("data:image/png;base64,").unwrap()).unwrap();
+    let picture = image::load_from_memory(&png).unwrap();
+    assert!(picture.width() > 2 * picture.height(), "{} x {}", picture.width(), picture.height());
+    assert_eq!(server.ask("POST", "/predict?explode", &face()).status, 400);
+
     let health = server.ask("GET", "/healthz", b"");
     assert_eq!((health.status, health.json()["model"].clone()), (200, "dnn-cbam".into()));
     for (path, kind) in [("/", "text/html"), ("/page.css", "text/css"), ("/page.js", "text/javascript")] {
@@ -128,7 +139,7 @@ fn an_image_is_answered_as_predict_does() {
     assert!(!page.contains("onclick") && !page.contains("http"), "nothing inline, nothing from elsewhere");
     assert!(server.ask("HEAD", "/", b"").body.is_empty());
     let metrics = String::from_utf8(server.ask("GET", "/metrics", b"").body).unwrap();
-    assert!(metrics.contains("moue_predict_seconds_count 1\n"), "{metrics}");
+    assert!(metrics.contains("moue_predict_seconds_count 2\n"), "{metrics}");
     assert!(metrics.contains("moue_answers_total{status=\"200\"}"), "{metrics}");
 }
 

@@ -55,6 +55,21 @@ try {
   const shown = await page.locator("#faces li").first().locator("dd.number").allTextContents();
   const ranked = Object.values(told.faces[0].probabilities).sort((a, b) => b - a);
   assert.deepEqual(shown, ranked.map((p) => `${(100 * p).toFixed(1)} %`));
+  // Heat maps over the face: loaded, and not grey alone.
+  const maps = page.locator("#faces li").first().locator("img");
+  assert.match(await maps.getAttribute("alt"), /spoke for/);
+  const coloured = await maps.evaluate(async (img) => {
+    await img.decode();
+    const canvas = document.createElement("canvas");
+    [canvas.width, canvas.height] = [img.naturalWidth, img.naturalHeight];
+    const pen = canvas.getContext("2d");
+    pen.drawImage(img, 0, 0);
+    const { data } = pen.getImageData(0, 0, canvas.width, canvas.height);
+    let red = 0;
+    for (let i = 0; i < data.length; i += 4) red += data[i] > data[i + 2] + 60;
+    return red;
+  });
+  assert.ok(coloured > 500, `${coloured} coloured pixels`);
   const drawn = await page.evaluate(() => {
     const { width, height } = document.getElementById("photo");
     const pixels = document.getElementById("photo").getContext("2d").getImageData(0, 0, width, height).data;

@@ -1,6 +1,7 @@
 //! `moue predict`: inputs come from a thread of their own, are recognised some at a time, and told at once.
 
 mod draw;
+mod explained;
 mod frames;
 mod inputs;
 mod pictures;
@@ -13,6 +14,8 @@ use super::{Context, recipe::stop_signal};
 use crate::error::{Error, Result};
 use crate::faces::{Detector, Finder, Mode, Tracker};
 use crate::output::errln;
+#[cfg(feature = "serve")]
+pub(super) use explained::Explained;
 use frames::Pixels;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use inputs::Item;

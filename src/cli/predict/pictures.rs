@@ -1,18 +1,15 @@
-//! Pictures of results: copies with boxes, and heat maps.
+//! Files of results: copies of pictures with boxes, and heat maps.
 
 use super::draw::{LETTER, fill, ink_on, outline, width_of, write};
+use super::explained::{Explained, caption};
 use super::inputs::Item;
 use super::recognise::{Face, Prediction};
 use super::{Args, Context};
 use crate::error::{Error, Result};
-use crate::explain::{self, Explainer, HeatMap};
 use crate::files::write_atomically;
 use crate::infer::Classifier;
 use image::codecs::jpeg::JpegEncoder;
-use image::imageops::{self, FilterType};
-use image::{DynamicImage, GrayImage, ImageFormat, Rgb, RgbImage};
-use moue_datasets::SIDE;
-use moue_datasets::message::excerpt;
+use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 use rayon::prelude::*;
 use std::collections::HashSet;
 use std::fs;
@@ -21,12 +18,6 @@ use std::path::{Path, PathBuf};
 
 /// JPEG quality of copies.
 const QUALITY: u8 = 92;
-
-/// How many times as large a face is explained.
-const ENLARGED: u32 = 5;
-
-/// Most of a heat map's colour in the place of the face's grey.
-const OPACITY: f32 = 0.65;
 
 /// Colours of the classes in their order, far apart for all kinds of eyes (Wong 2011, and grey).
 const COLOURS: [[u8; 3]; 8] = [
@@ -43,15 +34,8 @@ const COLOURS: [[u8; 3]; 8] = [
 /// Writes pictures of results as they come.
 pub(super) struct Pictures {
     annotated: Option<Folder>,
-    explained: Option<Explained>,
+    explained: Option<(Folder, Explained)>,
     classes: Vec<String>,
-}
-
-/// Where explanations go.
-struct Explained {
-    folder: Folder,
-    explainer: Explainer,
-    layer: String,
 }
 
 /// A folder of pictures with names of their own.
@@ -98,10 +82,9 @@ impl Pictures {
         let explained = match &args.explain {
             None => None,
             Some(path) => {
-                let layer = args.explain_layer.clone().unwrap_or_else(|| explain::default_layer(weights));
-                let explainer = Explainer::new(weights, &layer, context.isa)
+                let explained = Explained::new(weights, args.explain_layer.as_deref(), context.isa)
                     .map_err(|error| Error::Usage(format!("--explain-layer: {error}")))?;
-                Some(Explained { folder: folder(path)?, explainer, layer })
+                Some((folder(path)?, explained))
             }
         };
         Ok(Self { annotated, explained, classes: weights.classes.clone() })
@@ -116,10 +99,10 @@ impl Pictures {
             let classes = &self.classes;
             files.par_iter().try_for_each(|(file, item, p)| annotate(file, item, p, classes))?;
         }
-        if let Some(explained) = &mut self.explained {
+        if let Some((folder, explained)) = &mut self.explained {
             for (item, prediction) in read() {
                 for face in &prediction.faces {
-                    let file = explained.folder.file(&item.name, "png");
+                    let file = folder.file(&item.name, "png");
                     save(&file, &explained.picture(face).into(), ImageFormat::Png)?;
                 }
             }
@@ -184,51 +167,6 @@ fn mark(picture: &mut RgbImage, face: &Face, classes: &[String]) {
     write(picture, (left, top + i64::from(scale)), scale, &text, ink_on(colour));
 }
 
-/// Label and probability.
-fn caption(face: &Face) -> String {
-    let p = face.probabilities.0.iter().find(|(class, _)| *class == face.label).map_or(0.0, |(_, p)| *p);
-    format!("{} {:.0} %", excerpt(&face.label), 100.0 * p)
-}
-
-impl Explained {
-    /// The face as the network sees it, and its maps over it, side by side.
-    fn picture(&mut self, face: &Face) -> RgbImage {
-        let class = face.probabilities.0.iter().position(|(class, _)| *class == face.label);
-        let explanation = self.explainer.explain(&face.cut.face, class);
-        let mut panels = vec![(caption(face), None)];
-        if let Some(attention) = explanation.attention {
-            panels.push(("spatial attention".to_owned(), Some(attention)));
-        }
-        panels.push((format!("Grad-CAM {}", excerpt(&self.layer)), Some(explanation.grad_cam)));
-
-        let side = ENLARGED * SIDE as u32;
-        let (gap, line) = (8, 2 * LETTER);
-        let width = panels.len() as u32 * (side + gap) + gap;
-        let mut picture = RgbImage::from_pixel(width, side + gap + line, Rgb([255; 3]));
-        let grey =
-            GrayImage::from_raw(SIDE as u32, SIDE as u32, face.cut.face.to_vec()).expect("a face's pixels");
-        let grey = imageops::resize(&grey, side, side, FilterType::Triangle);
-        for (i, (text, map)) in panels.into_iter().enumerate() {
-            let left = i64::from(gap + i as u32 * (side + gap));
-            let text: String = text.chars().take((side / LETTER) as usize).collect();
-            write(&mut picture, (left, 4), 1, &text, Rgb([0; 3]));
-            imageops::replace(&mut picture, &overlaid(&grey, map), left, i64::from(line));
-        }
-        picture
-    }
-}
-
-/// A map over a face: from transparent where it is smallest over red to yellow where it is largest.
-fn overlaid(grey: &GrayImage, map: Option<HeatMap>) -> RgbImage {
-    let heat = map.map(|map| map.stretched().resized(grey.width() as usize));
-    RgbImage::from_fn(grey.width(), grey.height(), |x, y| {
-        let value = f32::from(grey.get_pixel(x, y).0[0]);
-        let heat = heat.as_ref().map_or(0.0, |heat| heat.values[y as usize * heat.side + x as usize]);
-        let colour = [255.0, 255.0 * (2.0 * heat - 1.0).max(0.0), 0.0];
-        Rgb(colour.map(|c| (value + OPACITY * heat * (c - value)).round() as u8))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -246,16 +184,5 @@ mod tests {
         assert_eq!(file("../../b.tar.gif"), "b.tar.png");
         assert_eq!(file("/etc/b.png"), "etc/b.png");
         assert!(Folder::new(&folder.path().join("in/side"), Some(folder.path())).is_err());
-    }
-
-    #[test]
-    fn heat_is_transparent_where_there_is_none() {
-        let grey = GrayImage::from_pixel(4, 4, image::Luma([100]));
-        let map = HeatMap { side: 2, values: vec![1.0, 1.0, 3.0, 2.0] };
-        let picture = overlaid(&grey, Some(map));
-        assert_eq!(picture.get_pixel(0, 0).0, [100; 3]);
-        let [r, g, b] = picture.get_pixel(0, 3).0;
-        assert!(r > 190 && g > 190 && b < 40, "{r} {g} {b}");
-        assert!(overlaid(&grey, None).pixels().all(|pixel| pixel.0 == [100; 3]));
     }
 }

@@ -1,9 +1,13 @@
 //! From pictures to predictions.
 
+#[cfg(feature = "serve")]
+use super::explained::Explained;
 use super::inputs::Item;
 use crate::error::Result;
 use crate::faces::{Cut, Finder, Mode, Tracker};
 use crate::infer::{Classifier, argmax};
+#[cfg(feature = "serve")]
+use crate::report::{png, png_uri};
 use moue_datasets::message::shown;
 use moue_datasets::{PIXELS, SIDE};
 use rayon::prelude::*;
@@ -49,6 +53,9 @@ pub(super) struct Face {
     pub(super) track: Option<u32>,
     pub(super) label: String,
     pub(super) probabilities: Probabilities,
+    /// Heat maps, as the address of a picture.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) explanation: Option<String>,
     #[serde(skip)]
     pub(super) cut: Cut,
 }
@@ -94,8 +101,19 @@ impl Recogniser {
     }
 }
 
+/// Faces of a picture that are explained at most: a hundred would make an answer of 10 MB.
+#[cfg(feature = "serve")]
+const EXPLAINED: usize = 12;
+
 #[cfg(feature = "serve")]
 impl Prediction {
+    /// Adds heat maps to its first faces.
+    pub(in crate::cli) fn explain(&mut self, explained: &mut Explained) {
+        for face in self.faces.iter_mut().take(EXPLAINED) {
+            face.explanation = Some(png_uri(&png(&explained.picture(face))));
+        }
+    }
+
     /// How many faces were found.
     pub(in crate::cli) fn faces(&self) -> usize {
         self.faces.len()
@@ -130,7 +148,8 @@ impl Recogniser {
                 .zip(&mut probabilities)
                 .map(|((place, cut), p)| {
                     let label = classes[argmax(&p)].clone();
-                    Face { place, track: None, label, probabilities: Probabilities::new(classes, p), cut }
+                    let probabilities = Probabilities::new(classes, p);
+                    Face { place, track: None, label, probabilities, explanation: None, cut }
                 })
                 .collect();
             Prediction { path, frame, faces, error: None, note }

@@ -7,7 +7,7 @@ mod worker;
 
 use super::Context;
 use super::classifier::ClassifierArgs;
-use super::predict::Recogniser;
+use super::predict::{Explained, Recogniser};
 use super::recipe::stop_signal;
 use crate::error::{Error, Result};
 use crate::output::{errln, outln};
@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 /// Serve a page that tells the expressions in photos, and a service for programs, until Ctrl-C or SIGTERM.
 ///
 /// GET / is the page. POST /predict takes the bytes of an image and answers with what `moue predict --json` has in its
-/// results. GET /metrics is for Prometheus, GET /healthz for whoever watches the service. Nothing is stored, and nothing
+/// results; POST /predict?explain adds each face's heat maps, as `moue predict --explain` draws them. GET /metrics is for Prometheus, GET /healthz for whoever watches the service. Nothing is stored, and nothing
 /// leaves the machine.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -62,6 +62,8 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
     let weights = classifier.weights();
     let about = json!({ "status": "ok", "model": weights.model.name(), "classes": weights.classes });
     let service = Arc::new(Service::new(sender, limits, &about, Metrics::default()));
+    let mut explained = Explained::new(weights, None, context.isa)?;
+    let mut recogniser = Recogniser::new(classifier);
     let stop = stop_signal();
     if !args.bind.is_loopback() && !context.quiet {
         errln!("moue: warning: --bind {}: whoever reaches this machine can send it images", args.bind);
@@ -70,8 +72,13 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
     // The images are classified here, on a thread of the pool: one of its own would use other threads than asked for.
     let served = thread::scope(|scope| {
         let serving = scope.spawn(|| http::serve(listener, service, &stop));
-        let mut recogniser = Recogniser::new(classifier);
-        worker::work(jobs, |image| recogniser.recognise_bytes(image));
+        worker::work(jobs, |image, explain| {
+            let mut prediction = recogniser.recognise_bytes(image)?;
+            if explain {
+                prediction.explain(&mut explained);
+            }
+            Ok(prediction)
+        });
         serving.join().expect("no panic in the server")
     });
     served.map_err(Error::io(place))

@@ -54,7 +54,7 @@ async function draw(file, faces) {
   photo.close();
 }
 
-/** Label and probabilities of a face, the largest first. */
+/** Label and probabilities of a face, the largest first, and its heat maps. */
 function item(face) {
   const li = element("li");
   li.append(element("h2", face.label));
@@ -69,6 +69,12 @@ function item(face) {
     list.append(element("dt", label), barCell, element("dd", `${(100 * p).toFixed(1)} %`, "number"));
   }
   li.append(list);
+  if (face.explanation) {
+    const maps = element("img");
+    maps.src = face.explanation;
+    maps.alt = `The face as the network sees it, where it looked, and what spoke for ${face.label}`;
+    li.append(maps);
+  }
   return li;
 }
 
@@ -78,7 +84,7 @@ async function predict(file) {
   part("answer").hidden = true;
   let answer, result;
   try {
-    answer = await fetch("predict", { method: "POST", body: file });
+    answer = await fetch("predict?explain", { method: "POST", body: file });
     result = await answer.json();
   } catch {
     if (mine === latest) say("The service cannot be reached, or the photo is far too large.", true);

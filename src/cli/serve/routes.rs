@@ -88,10 +88,17 @@ impl Service {
                 text("text/plain; version=0.0.4; charset=utf-8", self.metrics.text(waiting, queue))
             }
             "/predict" if request.method() != Method::POST => wrong_method("POST"),
-            "/predict" => match self.image(request.into_body()).await {
-                Ok(image) => self.predict(image).await,
-                Err(answer) => answer,
-            },
+            "/predict" => {
+                let explain = match request.uri().query() {
+                    None | Some("") => false,
+                    Some("explain") => true,
+                    Some(_) => return failure(StatusCode::BAD_REQUEST, "expected no query, or `explain`"),
+                };
+                match self.image(request.into_body()).await {
+                    Ok(image) => self.predict(image, explain).await,
+                    Err(answer) => answer,
+                }
+            }
             _ => failure(StatusCode::NOT_FOUND, "there is nothing here"),
         }
     }
@@ -126,10 +133,10 @@ impl Service {
         answer
     }
 
-    async fn predict(&self, image: Bytes) -> Answer {
+    async fn predict(&self, image: Bytes, explain: bool) -> Answer {
         let begin = Instant::now();
         let (answer, answered) = oneshot::channel();
-        match self.jobs.try_send(Job { image, answer }) {
+        match self.jobs.try_send(Job { image, explain, answer }) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => return busy("too many images are waiting"),
             Err(TrySendError::Closed(_)) => return busy("the service is ending"),
