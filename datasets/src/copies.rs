@@ -21,7 +21,7 @@ impl Faces {
         self.check(1 << u8::BITS)?;
         let repeated: Vec<usize> = (0..self.len()).flat_map(|i| std::iter::repeat_n(i, copies + 1)).collect();
         let mut all = self.subset(&repeated);
-        all.pixels.par_chunks_exact_mut(PIXELS).enumerate().try_for_each(|(at, face)| {
+        all.pixels.to_mut().par_chunks_exact_mut(PIXELS).enumerate().try_for_each(|(at, face)| {
             let (i, copy) = (at / (copies + 1), at % (copies + 1));
             if copy == 0 {
                 return Ok(());

@@ -26,6 +26,9 @@ pub enum Error {
     /// Bytes that are not a readable image; the message has the reason alone, callers know the path.
     #[error("{}", excerpt(.0))]
     Image(String),
+    /// Processes that open a data set together do not see the same files.
+    #[error("the processes do not read the same data: expected the same files on every machine")]
+    Peers,
     /// A file that is neither a CSV nor a folder of images.
     #[error(
         "{}: expected a FER2013 CSV file or a folder of images, found a file of another kind",

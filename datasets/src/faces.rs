@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{Error, Result};
+use crate::{Error, Pixels, Result, Summary};
 
 /// Side of a face in pixels.
 pub const SIDE: usize = 48;
@@ -20,7 +20,7 @@ pub type Face = [u8; PIXELS];
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Faces {
     /// `n * 2304` grey values: the faces one after the other.
-    pub pixels: Vec<u8>,
+    pub pixels: Pixels,
     /// Class of each face, an index into the data set's class list.
     pub labels: Vec<u8>,
     /// Number of each image: the one in its file name, or the row in its CSV counted from 0. Folds
@@ -58,7 +58,7 @@ impl Faces {
 
     /// Appends a face of an unknown subject (or of a set without subjects).
     pub fn push(&mut self, face: &Face, label: u8, number: u32, name: String) {
-        self.pixels.extend_from_slice(face);
+        self.pixels.to_mut().extend_from_slice(face);
         self.labels.push(label);
         self.numbers.push(number);
         self.names.push(name);
@@ -93,7 +93,7 @@ impl Faces {
         let mut pixels = Vec::with_capacity(indices().count() * PIXELS);
         indices().for_each(|i| pixels.extend_from_slice(self.face(i)));
         Self {
-            pixels,
+            pixels: pixels.into(),
             labels: indices().map(|i| self.labels[i]).collect(),
             numbers: indices().map(|i| self.numbers[i]).collect(),
             subjects: self.subjects.as_ref().map(|subjects| indices().map(|i| subjects[i]).collect()),
@@ -139,15 +139,7 @@ impl Faces {
         if self.pixels.is_empty() {
             return (0.0, 1.0);
         }
-        let (mut sum, mut squares) = (0_u64, 0_u64);
-        for chunk in self.pixels.chunks(PIXELS) {
-            let (s, q) = chunk.iter().fold((0_u32, 0_u32), |(s, q), &pixel| {
-                let pixel = u32::from(pixel);
-                (s + pixel, q + pixel * pixel)
-            });
-            sum += u64::from(s);
-            squares += u64::from(q);
-        }
+        let Summary { sum, squares, .. } = self.pixels.summary();
         let n = self.pixels.len() as f64;
         let mean = sum as f64 / n;
         let variance = (squares as f64 / n - mean * mean).max(0.0);
@@ -222,7 +214,7 @@ mod tests {
     fn check_names_the_field() {
         let mut faces = sample(&[0, 1]);
         assert!(faces.check(1).unwrap_err().to_string().contains("faces.labels"));
-        faces.pixels.pop();
+        faces.pixels.to_mut().pop();
         assert!(faces.check(2).unwrap_err().to_string().contains("faces.pixels"));
     }
 

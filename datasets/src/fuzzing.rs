@@ -5,12 +5,13 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::dataset::{self, Dataset};
+use crate::dataset::Dataset;
 use crate::faces::{Faces, Normalisation, PIXELS, SIDE};
 use crate::files::Files;
 use crate::listing::MAX_CLASSES;
 use crate::message::{self, one_line};
-use crate::{Error, Result, cache, classes, decode, kaggle};
+use crate::peers::Alone;
+use crate::{Error, Result, cache, classes, decode, kaggle, open};
 
 /// Limits of [`image`]: low, so that the largest image allowed takes less than a millisecond.
 const MAX_DIMENSION: u32 = 256;
@@ -81,18 +82,14 @@ pub fn image(bytes: &[u8]) {
     }
 }
 
-/// A packed copy: `0` and a file, or another byte, a number of faces and a table, which are given the checksums that
-/// fit.
+/// A packed copy: `0` and a file, or another byte and a table, which is given black faces and the checksums that fit.
 pub fn cache(bytes: &[u8]) {
     let sealed = match bytes {
         [] => return,
         [b'0', file @ ..] => file.to_vec(),
-        [_, rest @ ..] => {
-            let (faces, table) = rest.split_first().unwrap_or((&0, &[]));
-            cache::sealed(table, usize::from(faces % 8), FINGERPRINT).unwrap()
-        }
+        [_, table @ ..] => cache::sealed(table, FINGERPRINT).unwrap(),
     };
-    let Some(mut dataset) = cache::read(&mut &sealed[..], sealed.len() as u64, FINGERPRINT) else { return };
+    let Some(mut dataset) = cache::open(sealed.into(), FINGERPRINT, &Alone) else { return };
     check_dataset(&mut dataset);
     let mut table = Vec::new();
     cache::pack(&mut table, &dataset).unwrap();
@@ -107,8 +104,8 @@ pub fn tree(bytes: &[u8]) {
     let Some((neutral_first_frame, entries)) = bytes.split_first() else { return };
     let files = Memory::new(entries);
     let root = Path::new(Memory::ROOT);
-    let opened = dataset::list(&files, root, *neutral_first_frame == b'1')
-        .and_then(|listing| dataset::decode(&files, listing, root, "tree".to_owned()));
+    let opened = open::list(&files, root, *neutral_first_frame == b'1')
+        .and_then(|listing| open::decode(&files, listing, root, "tree".to_owned(), &Alone));
     match opened {
         Ok(mut dataset) => {
             check_dataset(&mut dataset);

@@ -9,8 +9,9 @@
 //! ```
 //!
 //! [`Dataset::open`] reads any of the sources into [`Faces`]: 8-bit grey pixels with label, image
-//! number, subject and name. Decoded folders and CSV files are kept in one packed file, so that a
-//! second start takes a fraction of a second. [`Dataset::split`] hands out what the source calls
+//! number, subject and name. Decoded folders and CSV files are kept in one packed file, which the
+//! next start maps into memory. Several processes open a data set together ([`Peers`]): each decodes
+//! its share. [`Dataset::split`] hands out what the source calls
 //! training, validation or test; [`Dataset::fold`] cuts cross-validation folds. A [`Loader`] turns
 //! faces into batches of normalised and augmented `f32`.
 //!
@@ -28,7 +29,8 @@
 //! assert_eq!((train.len(), test.len()), (112, 28));
 //! # Ok::<(), moue_datasets::Error>(())
 //! ```
-#![forbid(unsafe_code)]
+// One mapping of a file, in `cache`, says why it is allowed.
+#![deny(unsafe_code)]
 
 mod affine;
 mod augment;
@@ -49,6 +51,9 @@ mod kaggle;
 mod listing;
 mod loader;
 pub mod message;
+mod open;
+mod peers;
+mod pixels;
 mod rng;
 pub mod sheet;
 pub mod synthetic;
@@ -61,5 +66,7 @@ pub use error::{Error, Result};
 pub use faces::{Face, Faces, Normalisation, PIXELS, SIDE};
 pub use listing::MAX_CLASSES;
 pub use loader::{Epoch, Loader, Sampling};
+pub use peers::{Alone, Peers};
+pub use pixels::{Pixels, Summary};
 pub use rng::Rng;
 pub use sheet::{augmentation_sheet, contact_sheet};

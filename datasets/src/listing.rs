@@ -8,6 +8,7 @@ use crate::dataset::{Skipped, Split};
 use crate::decode;
 use crate::faces::{Faces, PIXELS};
 use crate::files::Files;
+use crate::peers::{Peers, pool, share};
 use crate::{Error, Result};
 
 /// The most classes that a label byte can tell apart.
@@ -44,12 +45,12 @@ pub(crate) struct Decoded {
 
 impl Listing {
     /// Reads all images, in parallel; the order is that of the listing.
-    pub(crate) fn decode(self, files: &impl Files, root: &Path) -> Result<Decoded> {
+    pub(crate) fn decode(self, files: &impl Files, root: &Path, peers: &dyn Peers) -> Result<Decoded> {
         let Self { classes, splits, mut skipped } = self;
         let mut decoded = [None, None, None];
         for (split, (listed, faces)) in Split::ALL.into_iter().zip(splits.into_iter().zip(&mut decoded)) {
             if let Some(listed) = listed {
-                *faces = Some(decode_split(files, root, split, &classes, listed, &mut skipped)?);
+                *faces = Some(decode_split(files, root, split, &classes, listed, peers, &mut skipped)?);
             }
         }
         Ok(Decoded { splits: decoded, skipped })
@@ -62,23 +63,26 @@ fn decode_split(
     split: Split,
     classes: &[String],
     listed: Vec<Listed>,
+    peers: &dyn Peers,
     skipped: &mut Vec<Skipped>,
 ) -> Result<Faces> {
     let total = listed.len();
     let mut faces = Faces::default();
-    faces.pixels.reserve_exact(total * PIXELS);
+    faces.pixels.to_mut().reserve_exact(total * PIXELS);
     let mut subjects: Option<Vec<u32>> =
         listed.iter().all(|item| item.subject.is_some()).then(|| Vec::with_capacity(total));
     let mut broken: Vec<(Listed, String)> = Vec::new();
 
     let mut rest = listed.into_iter();
     loop {
-        let chunk: Vec<Listed> = rest.by_ref().take(CHUNK).collect();
+        let chunk: Vec<Listed> = rest.by_ref().take(CHUNK * peers.size()).collect();
         if chunk.is_empty() {
             break;
         }
         let face = |item: &Listed| decode::grey_in(files, &item.path).map(|grey| decode::fit_face(&grey));
-        let decoded: Vec<_> = chunk.par_iter().map(face).collect();
+        let ours = chunk[share(peers, chunk.len())].par_iter().map(face);
+        let ours = ours.map(|face| face.map_err(|error| error.to_string())).collect();
+        let decoded = pool(peers, ours).filter(|all| all.len() == chunk.len()).ok_or(Error::Peers)?;
         for (item, face) in chunk.into_iter().zip(decoded) {
             match face {
                 Ok(face) => {
@@ -87,7 +91,7 @@ fn decode_split(
                         subjects.push(subject);
                     }
                 }
-                Err(error) => broken.push((item, error.to_string())),
+                Err(reason) => broken.push((item, reason)),
             }
         }
     }

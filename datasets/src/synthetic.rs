@@ -135,14 +135,14 @@ mod tests {
         }
         let n = test.pixels.len();
         assert_ne!(test.pixels, validation.pixels);
-        assert_ne!(test.pixels, data.train.pixels[..n]);
+        assert_ne!(test.pixels[..], data.train.pixels[..n]);
     }
 
     #[test]
     fn faces_depend_on_seed_and_index_alone() {
         let few = faces(3, Split::Train, 2).unwrap();
         let more = faces(3, Split::Train, 4).unwrap();
-        assert_eq!(few.pixels, more.pixels[..few.pixels.len()]);
+        assert_eq!(few.pixels[..], more.pixels[..few.pixels.len()]);
         assert_ne!(few, faces(4, Split::Train, 2).unwrap());
         let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
         assert_eq!(pool.install(|| faces(3, Split::Train, 2)).unwrap(), few);

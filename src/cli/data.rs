@@ -3,7 +3,7 @@
 use super::{Context, at_least_one};
 use crate::error::Result;
 use crate::output::errln;
-use moue_datasets::{CacheStatus, Dataset, OpenOptions};
+use moue_datasets::{Alone, CacheStatus, Dataset, OpenOptions, Peers};
 use std::env;
 use std::path::PathBuf;
 
@@ -18,11 +18,21 @@ pub(super) struct DataArgs {
     pub(super) limit: Option<usize>,
 }
 
-/// Opens `data`. Decoded copies are kept in the folder `MOUE_CACHE` (default: `moue` in the user's cache folder;
-/// empty: nowhere).
+/// [`open_with`] alone.
 pub(super) fn open(data: &str, limit: Option<usize>, context: &Context) -> Result<Dataset> {
+    open_with(data, limit, context, &Alone)
+}
+
+/// Opens `data` together with `peers`. Decoded copies are kept in the folder `MOUE_CACHE` (default: `moue` in the user's cache folder;
+/// empty: nowhere).
+pub(super) fn open_with(
+    data: &str,
+    limit: Option<usize>,
+    context: &Context,
+    peers: &dyn Peers,
+) -> Result<Dataset> {
     let options = OpenOptions { cache: cache_folder(), cap: limit, ..OpenOptions::default() };
-    let dataset = Dataset::open(data, &options)?;
+    let dataset = Dataset::open_with(data, &options, peers)?;
     if !context.quiet {
         if let Some(first) = dataset.skipped.first() {
             let (count, path, reason) = (dataset.skipped.len(), first.path.display(), &first.reason);

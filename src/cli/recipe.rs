@@ -113,6 +113,7 @@ impl RecipeArgs {
             augment: self.augment,
             refinements: self.refinements,
             init: self.init.clone(),
+            cooperation: Default::default(),
         })
     }
 }

@@ -8,6 +8,7 @@ use crate::parallel::{Cooperation, Team};
 use crate::train::{Config, Fold, Folding, Options, Report, Resume, RunFolder, Session, Sets};
 use crate::{Graph, Phase};
 use moue_datasets::message::shown;
+use moue_datasets::{Alone, Peers};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +27,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
     /// Continue the run in this folder; only --epochs may be given anew.
-    #[arg(long, value_name = "RUN", conflicts_with_all = RECIPE, conflicts_with_all = ["out", "folds", "fold", "by", "plan"])]
+    #[arg(long, value_name = "RUN", conflicts_with_all = RECIPE, conflicts_with_all = ["out", "folds", "fold", "by", "plan", "reduce", "batch_norm"])]
     resume: Option<PathBuf>,
     /// Cut the training split into K folds...
     #[arg(long, value_name = "K", requires = "fold", value_parser = clap::value_parser!(u32).range(2..))]
@@ -51,21 +52,19 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args, context: &Context) -> Result<()> {
-    let team = context.link.as_ref().map(|link| Arc::new(Team::new(link.clone(), args.cooperation)));
-    let leads = team.as_ref().is_none_or(|team| team.leads());
     let stop = context.stop.clone().unwrap_or_else(stop_signal);
-    let open = |config: &Config| -> Result<Sets> {
-        // The first process decodes and leaves the cache that the others read.
-        let wait = || team.iter().for_each(|team| team.barrier());
-        if !leads {
-            wait();
+    let leads = context.link.as_ref().is_none_or(|link| link.rank() == 0);
+    let (resume, mut config) = match &args.resume {
+        Some(path) => {
+            let resume = Resume::open(path, args.recipe.epochs, leads)?;
+            let config = resume.config().clone();
+            (Some(resume), config)
         }
-        let data = data::open(&config.data, config.limit, context)?;
-        if leads {
-            wait();
-        }
-        Sets::new(data, config)
+        None => (None, args.config()?),
     };
+    let team = context.link.as_ref().map(|link| Arc::new(Team::new(link.clone(), config.cooperation)));
+    let peers: &dyn Peers = team.as_deref().map_or(&Alone, |team| team);
+    let sets = Sets::new(data::open_with(&config.data, config.limit, context, peers)?, &config)?;
     let options = Options {
         isa: context.isa,
         quiet: context.quiet,
@@ -74,15 +73,9 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
         checkpoint_every: Duration::from_secs(args.checkpoint_every.into()),
         team: team.clone(),
     };
-    let report = match &args.resume {
-        Some(path) => {
-            let resume = Resume::open(path, args.recipe.epochs, leads)?;
-            let sets = open(resume.config())?;
-            resume.session(&sets, &options)?.run(&stop)?
-        }
+    let mut session = match resume {
+        Some(resume) => resume.session(&sets, &options)?,
         None => {
-            let mut config = args.config()?;
-            let sets = open(&config)?;
             config.model.classes = sets.classes.len();
             if args.plan {
                 return if leads { print_plan(&config, context) } else { Ok(()) };
@@ -92,9 +85,10 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
                 Some(path) => Some(RunFolder::create(path)?),
                 None => Some(RunFolder::create_unique(&default_folder(&config))?),
             };
-            Session::begin(config, &sets, folder, &options)?.run(&stop)?
+            Session::begin(config, &sets, folder, &options)?
         }
     };
+    let report = session.run(&stop)?;
     if leads {
         context.print(&report, || print_report(&report));
     }
@@ -110,7 +104,9 @@ impl Args {
     /// The run that the options ask for; the number of classes is not known yet.
     pub(super) fn config(&self) -> Result<Config> {
         let fold = self.folds.zip(self.fold);
-        self.recipe.config(fold.map(|(of, index)| Fold::new(of as usize, index as usize, self.by)))
+        let config =
+            self.recipe.config(fold.map(|(of, index)| Fold::new(of as usize, index as usize, self.by)))?;
+        Ok(Config { cooperation: self.cooperation, ..config })
     }
 }
 

@@ -10,6 +10,7 @@ mod batch;
 mod gradients;
 #[cfg(feature = "mpi")]
 mod mpi;
+mod peers;
 mod plan;
 mod start;
 #[cfg(test)]
@@ -76,7 +77,7 @@ pub enum Statistics {
 }
 
 /// How ranks work together.
-#[derive(Clone, Copy, Debug, Default, clap::Args)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
 pub struct Cooperation {
     /// Under mpirun: how gradients are added up.
     #[arg(long, value_enum, default_value_t = Reduce::Ordered)]
@@ -193,11 +194,6 @@ impl Team {
     /// Whether any rank says so.
     pub(crate) fn any(&self, ours: bool) -> bool {
         self.count([ours.into()]) != [0]
-    }
-
-    /// Waits for all ranks.
-    pub(crate) fn barrier(&self) {
-        self.count([0]);
     }
 
     /// Whether all ranks gave the same number.

@@ -150,6 +150,7 @@ fn config() -> Config {
         augment: Augmentation::Paper,
         refinements: Refinements { average: 0.9, ..Refinements::default() },
         init: None,
+        cooperation: Cooperation::default(),
     }
 }
 
@@ -170,7 +171,7 @@ fn work(folder: &Path, ranks: usize, steps: Option<u64>) {
             let sets = sets(&config);
             let resumed = folder.join("config.json").exists();
             if let Some(team) = &team {
-                team.barrier();
+                team.any(false);
             }
             let mut session = if resumed {
                 Resume::open(folder, None, leads).unwrap().session(&sets, &options).unwrap()

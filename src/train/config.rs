@@ -3,6 +3,7 @@
 use crate::error::Error;
 use crate::nn::Model;
 use crate::optim::Method;
+use crate::parallel::Cooperation;
 use moue_datasets::{Augment, MAX_CLASSES};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -52,6 +53,9 @@ pub struct Config {
     /// Weights to start from: a file, or `pretrained` for those that ship with moue; else from `seed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init: Option<String>,
+    /// How ranks work together, where there are several.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub cooperation: Cooperation,
 }
 
 /// What the paper's recipe leaves out; 0 everywhere is the paper's recipe.
@@ -154,16 +158,16 @@ pub struct Fold {
     #[serde(default)]
     pub by: Folding,
     /// Fixed augmented copies of each image, in place of new versions in every epoch.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub copies: usize,
     /// Cut with the copies already made, as the paper does it: copies of tested images are then trained on.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub leaky: bool,
 }
 
 /// For fields that are only written where they say something.
-fn is_zero(n: &usize) -> bool {
-    *n == 0
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl Fold {

@@ -71,8 +71,8 @@ impl Sets {
 
     /// Checksum of the training images and labels: a run is only continued on those that it started with.
     pub fn fingerprint(&self) -> u32 {
-        let mut hasher = crc32fast::Hasher::new();
-        hasher.update(&self.train.pixels);
+        let pixels = &self.train.pixels;
+        let mut hasher = crc32fast::Hasher::new_with_initial_len(pixels.summary().crc, pixels.len() as u64);
         hasher.update(&self.train.labels);
         hasher.finalize()
     }

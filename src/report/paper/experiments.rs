@@ -206,6 +206,7 @@ impl Experiment {
             augment: Augmentation::Paper,
             refinements: Refinements::default(),
             init: None,
+            cooperation: Default::default(),
         }
     }
 
