@@ -104,10 +104,7 @@ impl RecipeArgs {
             epochs: self.epochs.unwrap_or(if synthetic { SYNTHETIC_EPOCHS } else { EPOCHS }),
             batch: self.batch as usize,
             optimizer: self.optimizer,
-            lr: self.lr.unwrap_or(match self.optimizer {
-                Method::Adam => 1e-3,
-                Method::Sgd => 1e-2,
-            }),
+            lr: self.lr.unwrap_or(self.optimizer.lr()),
             schedule: self.schedule,
             seed: self.seed,
             augment: self.augment,

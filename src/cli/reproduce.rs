@@ -4,8 +4,8 @@ use super::recipe::stop_signal;
 use super::{Context, at_least_one, data, positive};
 use crate::error::{Error, Result};
 use crate::output::{errln, outln};
-use crate::report::paper::{self, Data, EXPERIMENTS, Experiment, Inputs, Outcome, Progress};
-use crate::train::{Fold, MAX_EPOCHS, Options, Record, RunFolder, Session, Sets};
+use crate::report::paper::{self, Data, EXPERIMENTS, Experiment, Inputs, Outcome, Progress, Run};
+use crate::train::{MAX_EPOCHS, Options, Record, RunFolder, Session, Sets};
 use moue_datasets::message::shown;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -36,6 +36,9 @@ pub(super) struct Args {
     /// Epochs of each run [default: the paper's, 120 on FER2013 and 300 on CK+].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=MAX_EPOCHS))]
     epochs: Option<u64>,
+    /// Train each model on FER2013 with N seeds, from 0 on: all with the first one, then all with the next.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    seeds: u64,
     /// Stop after this time.
     #[arg(long, value_name = "H", value_parser = hours)]
     hours: Option<f64>,
@@ -99,9 +102,13 @@ impl Args {
         }
     }
 
+    fn experiments(&self) -> impl Iterator<Item = Experiment> {
+        EXPERIMENTS.into_iter().map(|experiment| Experiment { seeds: self.seeds, ..experiment })
+    }
+
     fn wanted(&self) -> impl Iterator<Item = Experiment> {
         let wanted = |e: &Experiment| self.only.is_empty() || self.only.iter().any(|name| name == e.name);
-        EXPERIMENTS.into_iter().filter(wanted)
+        self.experiments().filter(wanted)
     }
 
     /// The command that goes on with all experiments.
@@ -114,6 +121,7 @@ impl Args {
         option("ckplus", self.ckplus.clone());
         option("limit", self.limit.map(|n| n.to_string()));
         option("epochs", self.epochs.map(|n| n.to_string()));
+        option("seeds", Some(self.seeds).filter(|n| *n > 1).map(|n| n.to_string()));
         option("out", Some(self.out.display().to_string()));
         words.join(" ")
     }
@@ -130,7 +138,7 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
     let inputs = open(&args, context)?;
     if args.list {
         let progress = |e: Experiment| Ok(Row::new(e, e.progress(&args.out, &inputs, args.epochs)?, None));
-        let experiments = EXPERIMENTS.into_iter().map(progress).collect::<Result<_>>()?;
+        let experiments = args.experiments().map(progress).collect::<Result<_>>()?;
         let list = Reproduction { path: None, experiments };
         context.print(&list, || list.print());
         return Ok(());
@@ -179,22 +187,26 @@ fn train_all(args: &Args, inputs: &Inputs, begin: Instant, context: &Context) ->
         team: None,
     };
     let stop = stop_signal();
+    let mut runs = Vec::new();
     for experiment in args.wanted() {
         let (name, Some(data)) = (experiment.name, inputs.get(experiment.source)) else { continue };
-        if let Some(reason) = experiment.missing(inputs) {
-            errln!("moue: warning: {name}: {reason}");
-            continue;
+        match experiment.missing(inputs) {
+            Some(reason) => errln!("moue: warning: {name}: {reason}"),
+            None => runs.extend(experiment.runs().into_iter().map(|run| (experiment, data, run))),
         }
-        for fold in experiment.folds() {
-            let late = options.stop_at.is_some_and(|moment| Instant::now() >= moment);
-            if late || stop.load(Ordering::Relaxed) {
-                return Err(Error::Interrupted(format!("stopped before {name}")));
-            }
-            match train(args, experiment, data, fold, &options, &stop) {
-                // Its weights are those before; the others can still be trained.
-                Err(Error::NotFinite(reason)) => errln!("moue: warning: {name}: {reason}"),
-                result => result?,
-            }
+    }
+    // Stable: the order of the list within a seed.
+    runs.sort_by_key(|(.., run)| run.seed);
+    for (experiment, data, run) in runs {
+        let name = experiment.name;
+        let late = options.stop_at.is_some_and(|moment| Instant::now() >= moment);
+        if late || stop.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted(format!("stopped before {name}")));
+        }
+        match train(args, experiment, data, run, &options, &stop) {
+            // Its weights are those before; the others can still be trained.
+            Err(Error::NotFinite(reason)) => errln!("moue: warning: {name}: {reason}"),
+            result => result?,
         }
     }
     Ok(())
@@ -205,25 +217,25 @@ fn train(
     args: &Args,
     experiment: Experiment,
     data: &Data,
-    fold: Option<Fold>,
+    run: Run,
     options: &Options,
     stop: &AtomicBool,
 ) -> Result<()> {
-    let (path, epochs) = (experiment.folder(&args.out, fold), experiment.epochs(args.epochs));
+    let (path, epochs) = (experiment.folder(&args.out, run), experiment.epochs(args.epochs));
     if RunFolder::holds_run(&path) && Record::read(&path)?.rows.len() as u64 >= epochs {
         return Ok(());
     }
     if !options.quiet {
-        errln!("{}: {}", experiment.name, experiment.title);
+        errln!("{}: {}, seed {}", experiment.name, experiment.title, run.seed);
     }
-    let config = experiment.config(data, fold, epochs);
+    let config = experiment.config(data, run, epochs);
     let sets = Sets::new(data.dataset.clone(), &config)?;
     Session::run_in(&path, config, &sets, options, stop).map(drop)
 }
 
 fn write_report(args: &Args, inputs: &Inputs, context: &Context) -> Result<(PathBuf, Vec<Outcome>)> {
     let measure = |e: Experiment| Outcome::of(e, &args.out, inputs, args.epochs, context.isa);
-    let outcomes = EXPERIMENTS.into_iter().map(measure).collect::<Result<Vec<_>>>()?;
+    let outcomes = args.experiments().map(measure).collect::<Result<Vec<_>>>()?;
     let page = args.out.join("reproduce.html");
     paper::paper_report(&outcomes, inputs, &args.command(), context.isa)?.save(&page)?;
     Ok((page, outcomes))

@@ -40,6 +40,14 @@ enum Rule<T> {
 pub(crate) type Moments<'a, T> = Vec<(&'static str, &'a [T])>;
 
 impl Method {
+    /// Its usual learning rate: the paper's for Adam.
+    pub fn lr(self) -> f64 {
+        match self {
+            Self::Adam => 1e-3,
+            Self::Sgd => 1e-2,
+        }
+    }
+
     /// Names of the moments that a checkpoint stores.
     pub(crate) fn moments(self) -> &'static [&'static str] {
         match self {

@@ -119,11 +119,13 @@ pub(super) fn configuration(config: &Config) -> Table {
     table.row(["classes", &model.classes.to_string()]);
     table.row(["epochs", &config.epochs.to_string()]);
     table.row(["images a step", &config.batch.to_string()]);
+    table.row(["optimiser", &name(config.optimizer)]);
     table.row(["learning rate", &format!("{} ({})", config.lr, name(config.schedule))]);
     table.row(["seed", &config.seed.to_string()]);
     table.row(["start", &config.init.as_deref().map_or("random".to_owned(), excerpt)]);
     table.row(["augmentation", &name(config.augment)]);
     let refinements = config.refinements;
+    table.row(["class-balanced", if refinements.balance { "yes" } else { "no" }]);
     for (option, value) in [
         ("weight decay", refinements.weight_decay),
         ("label smoothing", refinements.smoothing),

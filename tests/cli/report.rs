@@ -159,6 +159,12 @@ fn the_papers_experiments_go_on_where_they_were() {
     ] {
         assert!(html.contains(part), "{part}");
     }
+    // One more seed of the model on FER2013; the folds have no more runs.
+    let seeds = json(&reproduce(&whole, &["--seeds", "2"]));
+    assert!(whole.join("fer-dnn-cbam-seed1/last.safetensors").exists());
+    let row = seeds["experiments"].as_array().unwrap().iter().find(|e| e["name"] == "fer-dnn-cbam").unwrap();
+    assert!(row["std"].is_f64() && row["of"] == 2 && row["state"] == "finished", "{row}");
+    assert!(fs::read_to_string(whole.join("reproduce.html")).unwrap().contains("after epoch 1, seeds 0, 1,"));
     // Reported again from what is there, the page is the same; without the data it says what it lacks.
     fs::remove_file(&page).unwrap();
     json(&reproduce(&parts, &["--report-only"]));

@@ -1,6 +1,6 @@
 //! The experiments that the paper's tables and figures need.
 
-use crate::nn::{Architecture, CbamPosition, Loss, Model};
+use crate::nn::{Architecture, Attention, CbamPosition, Loss, Model};
 use crate::optim::Method;
 use crate::train::{Augmentation, Config, Fold, Folding, Record, Refinements, RunFolder, Schedule};
 use moue_datasets::Dataset;
@@ -39,7 +39,7 @@ impl Source {
 /// What is trained on and what is tested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
-    /// The data set's own splits, one run.
+    /// The data set's own splits, one run a seed.
     Splits,
     /// Each fold of the training split in turn, all with the same number of fixed copies, made before (leaky) or after
     /// the cut; no copies mean new versions in every epoch.
@@ -71,6 +71,17 @@ pub struct Experiment {
     pub source: Source,
     /// What is trained on and what is tested.
     pub protocol: Protocol,
+    /// Runs with other seeds, from 0 on, where the protocol has one run a seed.
+    pub seeds: u64,
+    /// What is changed of the paper's recipe.
+    pub change: fn(&mut Config),
+}
+
+/// One training of an experiment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// Cut of the training split.
+    pub fold: Option<Fold>,
     /// Seed of everything random.
     pub seed: u64,
 }
@@ -86,17 +97,32 @@ const fn of(architecture: Architecture, cbam: CbamPosition, loss: Loss) -> Model
 }
 
 const fn fer(name: &'static str, title: &'static str, model: Model) -> Experiment {
-    Experiment { name, title, model, source: Source::Fer2013, protocol: Protocol::Splits, seed: 0 }
+    Experiment {
+        name,
+        title,
+        model,
+        source: Source::Fer2013,
+        protocol: Protocol::Splits,
+        seeds: 1,
+        change: unchanged,
+    }
+}
+
+fn unchanged(_: &mut Config) {}
+
+/// DNN + CBAM with one thing that the paper leaves out.
+const fn beyond(name: &'static str, title: &'static str, change: fn(&mut Config)) -> Experiment {
+    Experiment { change, ..fer(name, title, dnn(CbamPosition::Block4, Loss::Softmax)) }
 }
 
 const fn ck(name: &'static str, title: &'static str, by: Folding, copies: usize, leaky: bool) -> Experiment {
     let model = dnn(CbamPosition::Block4, AM_SOFTMAX);
     let protocol = Protocol::Folds { by, copies, leaky };
-    Experiment { name, title, model, source: Source::CkPlus, protocol, seed: 0 }
+    Experiment { name, title, model, source: Source::CkPlus, protocol, seeds: 1, change: unchanged }
 }
 
 /// All of them, in the order in which they are run: what the paper claims first.
-pub const EXPERIMENTS: [Experiment; 15] = [
+pub const EXPERIMENTS: [Experiment; 28] = [
     fer("fer-dnn-cbam", "DNN-CBAM", dnn(CbamPosition::Block4, AM_SOFTMAX)),
     ck("ckplus-dnn-cbam", "DNN-CBAM", Folding::Image, 0, false),
     fer("fer-dnn", "DNN", dnn(CbamPosition::None, Loss::Softmax)),
@@ -112,6 +138,21 @@ pub const EXPERIMENTS: [Experiment; 15] = [
     ck("ckplus-by-person", "DNN-CBAM, nobody in both parts", Folding::Subject, 0, false),
     ck("ckplus-paper-folds", "DNN-CBAM, copies made before the cut (leak)", Folding::Image, COPIES, true),
     ck("ckplus-same-copies", "DNN-CBAM, the same copies made after the cut", Folding::Image, COPIES, false),
+    beyond("beyond-cosine", "cosine schedule", |c| c.schedule = Schedule::Cosine),
+    beyond("beyond-restarts", "warm restarts", |c| c.schedule = Schedule::Restarts),
+    beyond("beyond-plateau", "halved on a plateau", |c| c.schedule = Schedule::Plateau),
+    beyond("beyond-sgd", "SGD, Nesterov's momentum", |c| {
+        (c.optimizer, c.lr) = (Method::Sgd, Method::Sgd.lr())
+    }),
+    beyond("beyond-decay", "AdamW, decay 0.1", |c| c.refinements.weight_decay = 0.1),
+    beyond("beyond-smoothing", "label smoothing 0.1", |c| c.refinements.smoothing = 0.1),
+    beyond("beyond-balance", "class-balanced sampling", |c| c.refinements.balance = true),
+    beyond("beyond-erasing", "random erasing 0.25", |c| c.refinements.erase = 0.25),
+    beyond("beyond-mixup", "mixup 0.2", |c| c.refinements.mixup = 0.2),
+    beyond("beyond-strong", "stronger augmentation", |c| c.augment = Augmentation::Strong),
+    beyond("beyond-average", "averaged weights 0.999", |c| c.refinements.average = 0.999),
+    beyond("beyond-deeper", "identity blocks", |c| c.model.identity_blocks = 1),
+    beyond("beyond-se", "squeeze-and-excitation in place of CBAM", |c| c.model.attention = Attention::Se),
 ];
 
 /// A data set as it was given.
@@ -168,21 +209,24 @@ impl Progress {
 }
 
 impl Experiment {
-    /// The cut of each of its runs.
-    pub fn folds(&self) -> Vec<Option<Fold>> {
+    /// Its runs.
+    pub fn runs(&self) -> Vec<Run> {
         match self.protocol {
-            Protocol::Splits => vec![None],
+            Protocol::Splits => (0..self.seeds).map(|seed| Run { fold: None, seed }).collect(),
             Protocol::Folds { by, copies, leaky } => {
                 let fold = |index| Some(Fold { copies, leaky, ..Fold::new(FOLDS, index, by) });
-                (0..FOLDS).map(fold).collect()
+                (0..FOLDS).map(|index| Run { fold: fold(index), seed: 0 }).collect()
             }
         }
     }
 
-    /// Folder of the run with this cut, below `out`.
-    pub fn folder(&self, out: &Path, fold: Option<Fold>) -> PathBuf {
-        let folder = out.join(self.name);
-        fold.map_or(folder.clone(), |fold| folder.join(format!("fold{}", fold.index)))
+    /// Folder of one of its runs, below `out`.
+    pub fn folder(&self, out: &Path, run: Run) -> PathBuf {
+        match run {
+            Run { fold: Some(fold), .. } => out.join(self.name).join(format!("fold{}", fold.index)),
+            Run { seed: 0, .. } => out.join(self.name),
+            Run { seed, .. } => out.join(format!("{}-seed{seed}", self.name)),
+        }
     }
 
     /// Epochs: the paper's, or `epochs`.
@@ -190,9 +234,9 @@ impl Experiment {
         epochs.unwrap_or(self.source.epochs())
     }
 
-    /// The run with this cut on `data`, by the paper's recipe.
-    pub fn config(&self, data: &Data, fold: Option<Fold>, epochs: u64) -> Config {
-        Config {
+    /// One of its runs on `data`, by the paper's recipe.
+    pub fn config(&self, data: &Data, Run { fold, seed }: Run, epochs: u64) -> Config {
+        let mut config = Config {
             data: data.spec.clone(),
             limit: data.limit,
             fold,
@@ -200,14 +244,16 @@ impl Experiment {
             epochs,
             batch: 32,
             optimizer: Method::Adam,
-            lr: 1e-3,
+            lr: Method::Adam.lr(),
             schedule: Schedule::Constant,
-            seed: self.seed,
+            seed,
             augment: Augmentation::Paper,
             refinements: Refinements::default(),
             init: None,
             cooperation: Default::default(),
-        }
+        };
+        (self.change)(&mut config);
+        config
     }
 
     /// Why it cannot be run on `inputs`.
@@ -226,7 +272,7 @@ impl Experiment {
     /// # Errors
     /// A folder whose files cannot be read.
     pub fn records(&self, out: &Path) -> crate::Result<Vec<Record>> {
-        let folders = self.folds().into_iter().map(|fold| self.folder(out, fold));
+        let folders = self.runs().into_iter().map(|run| self.folder(out, run));
         let records = folders.filter(|path| RunFolder::holds_run(path)).map(|path| Record::read(&path));
         let mut records = records.collect::<crate::Result<Vec<_>>>()?;
         records.retain(|record| !record.rows.is_empty());
@@ -240,7 +286,7 @@ impl Experiment {
     pub fn progress(&self, out: &Path, inputs: &Inputs, epochs: Option<u64>) -> crate::Result<Progress> {
         let wanted = self.epochs(epochs);
         let done = self.records(out)?.iter().map(|record| wanted.min(record.rows.len() as u64)).sum();
-        Ok(Progress { epochs: done, of: wanted * self.folds().len() as u64, missing: self.missing(inputs) })
+        Ok(Progress { epochs: done, of: wanted * self.runs().len() as u64, missing: self.missing(inputs) })
     }
 }
 
@@ -261,11 +307,22 @@ mod tests {
         assert_eq!(names.len(), EXPERIMENTS.len());
         let data = Data { spec: "synthetic".into(), limit: Some(70), dataset: few_faces() };
         for experiment in EXPERIMENTS {
-            for fold in experiment.folds() {
-                let config = experiment.config(&data, fold, 1);
+            for run in experiment.runs() {
+                let config = experiment.config(&data, run, 1);
                 assert_eq!(config.check(), Ok(()), "{}", experiment.name);
             }
         }
+    }
+
+    #[test]
+    fn every_run_has_a_folder_and_a_seed_of_its_own() {
+        let mut folders = BTreeSet::new();
+        let experiments = EXPERIMENTS.map(|e| Experiment { seeds: 3, ..e });
+        let runs = experiments.iter().flat_map(|e| e.runs().into_iter().map(move |run| (e, run)));
+        for (experiment, run) in runs {
+            assert!(folders.insert(experiment.folder(Path::new("out"), run)), "{}: {run:?}", experiment.name);
+        }
+        assert_eq!(folders.len(), 24 * 3 + 4 * FOLDS);
     }
 
     #[test]

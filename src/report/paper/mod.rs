@@ -7,7 +7,7 @@ mod experiments;
 mod items;
 mod platform;
 
-pub use experiments::{Data, EXPERIMENTS, Experiment, Inputs, Progress, Protocol, Source};
+pub use experiments::{Data, EXPERIMENTS, Experiment, Inputs, Progress, Protocol, Run, Source};
 
 use super::run::{Evaluated, Mistake};
 use super::{Document, Table, mean_and_deviation};
@@ -91,20 +91,31 @@ impl Outcome {
     /// Epochs, seed, split, images and weights of the accuracy.
     fn provenance(&self) -> Option<String> {
         let first = self.evaluated.first()?;
-        if self.evaluated.len() == 1 && self.experiment.folds().len() == 1 {
+        if self.evaluated.len() == 1 && self.experiment.runs().len() == 1 {
             return Some(first.provenance());
         }
         let runs = self.evaluated.iter().map(|e| e.facts.epochs);
         let (least, most) = runs.fold((u64::MAX, 0), |(a, b), n| (a.min(n), b.max(n)));
         let epochs = if least == most { least.to_string() } else { format!("{least} to {most}") };
-        let (folds, of) = (self.evaluated.len(), self.experiment.folds().len());
-        let (seed, images) = (first.facts.seed, self.images());
-        let (folder, file) = (first.weights.parent().and_then(Path::parent), first.weights.file_name());
-        let folder = folder.unwrap_or(Path::new("")).display();
-        let file = file.unwrap_or_default().to_string_lossy();
-        Some(format!(
-            "after epoch {epochs}, seed {seed}, {images} images of {folds} of {of} folds, {folder}/fold*/{file}"
-        ))
+        let (runs, of, images) = (self.evaluated.len(), self.experiment.runs().len(), self.images());
+        let folder = first.weights.parent().unwrap_or(Path::new(""));
+        let file = first.weights.file_name().unwrap_or_default().to_string_lossy();
+        Some(match self.experiment.protocol {
+            Protocol::Splits => {
+                let seeds: Vec<String> = self.evaluated.iter().map(|e| e.facts.seed.to_string()).collect();
+                let (seeds, images, split) = (seeds.join(", "), images / runs, first.split);
+                let folder = folder.display();
+                format!(
+                    "after epoch {epochs}, seeds {seeds}, {images} images of {split}, {folder}(-seed*)/{file}"
+                )
+            }
+            Protocol::Folds { .. } => {
+                let (seed, folder) = (first.facts.seed, folder.parent().unwrap_or(folder).display());
+                format!(
+                    "after epoch {epochs}, seed {seed}, {images} images of {runs} of {of} folds, {folder}/fold*/{file}"
+                )
+            }
+        })
     }
 
     /// The most confident mistakes of all runs.
@@ -134,6 +145,7 @@ pub fn paper_report(outcomes: &[Outcome], inputs: &Inputs, command: &str, isa: I
     items::augmentation(&mut document, inputs)?;
     items::accuracy_curves(&mut document, outcomes);
     items::mistakes(&mut document, outcomes)?;
+    items::beyond_the_paper(&mut document, outcomes);
     document.heading("All experiments");
     document.table(experiments_table(outcomes));
     Ok(document)
@@ -154,7 +166,7 @@ fn experiments_table(outcomes: &[Outcome]) -> Table {
             experiment.source.name().to_owned(),
             format!("{} ({})", experiment.title, experiment.model.name()),
             experiment.model.loss.name().to_owned(),
-            experiment.folds().len().to_string(),
+            experiment.runs().len().to_string(),
             state,
             format!("{} of {}", progress.epochs, progress.of),
             items::accuracy(outcome),
