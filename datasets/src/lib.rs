@@ -55,6 +55,7 @@ mod open;
 mod peers;
 mod pixels;
 mod rng;
+mod sampler;
 pub mod sheet;
 pub mod synthetic;
 
@@ -65,8 +66,9 @@ pub use decode::{decode_face, read_face};
 pub use error::{Error, Result};
 pub use faces::{Face, Faces, Normalisation, PIXELS, SIDE};
 pub use listing::MAX_CLASSES;
-pub use loader::{Epoch, Loader, Sampling};
+pub use loader::Loader;
 pub use peers::{Alone, Peers};
 pub use pixels::{Pixels, Summary};
 pub use rng::Rng;
+pub use sampler::{Epoch, Sampling};
 pub use sheet::{augmentation_sheet, contact_sheet};

@@ -4,25 +4,12 @@ use rayon::prelude::*;
 use std::ops::Range;
 
 use crate::faces::{Faces, Normalisation, PIXELS};
+use crate::sampler::{Epoch, Sampler, Sampling};
 use crate::{Augment, Error, Result, Rng};
 
-/// Keys that keep the streams of shuffling and augmentation apart.
-const SHUFFLE_STREAM: u64 = 0x7368_7566;
+/// Keys that keep the streams of a face and of what it is mixed with apart.
 const AUGMENT_STREAM: u64 = 0x6175_676d;
 const MIXUP_STREAM: u64 = 0x6d69_7875;
-
-/// Which faces an epoch visits, in which order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sampling {
-    /// Each once, as stored.
-    InOrder,
-    /// Each once, in an order of (seed, epoch).
-    Shuffled,
-    /// As many of each class, give or take one, in an order of (seed, epoch): faces of a class that
-    /// has fewer than its share are repeated, one time or another once more, and a random part of a
-    /// larger class is left out.
-    Balanced,
-}
 
 /// Cuts a set of faces into batches.
 ///
@@ -54,30 +41,9 @@ pub struct Loader<'a> {
     normalisation: Normalisation,
     augment: Augment,
     seed: u64,
-    sampling: Sampling,
+    sampler: Sampler,
     /// Parameter of the mixture's Beta distribution; 0 mixes nothing.
     mixup: f32,
-    /// For [`Sampling::Balanced`]: the faces of each class that has any.
-    classes: Vec<Vec<u32>>,
-}
-
-/// The order of one epoch, from [`Loader::epoch`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Epoch {
-    number: u64,
-    order: Vec<u32>,
-}
-
-impl Epoch {
-    /// The epoch's number.
-    pub fn number(&self) -> u64 {
-        self.number
-    }
-
-    /// Indices into the faces, in the order in which they are visited.
-    pub fn order(&self) -> &[u32] {
-        &self.order
-    }
 }
 
 impl<'a> Loader<'a> {
@@ -107,8 +73,8 @@ impl<'a> Loader<'a> {
             return Err(Error::invalid("normalisation", "a finite mean and a positive std", got));
         }
         augment.check()?;
-        let classes = if sampling == Sampling::Balanced { by_class(faces) } else { Vec::new() };
-        Ok(Self { faces, batch, normalisation, augment, seed, sampling, mixup: 0.0, classes })
+        let sampler = Sampler::new(faces, sampling, seed);
+        Ok(Self { faces, batch, normalisation, augment, seed, sampler, mixup: 0.0 })
     }
 
     /// Mixes each face with another one of the set, each in its own random version (mixup, Zhang et al. 2018), by a share
@@ -153,42 +119,12 @@ impl<'a> Loader<'a> {
 
     /// The order of epoch `number`.
     pub fn epoch(&self, number: u64) -> Epoch {
-        let mut epoch = Epoch { number, order: Vec::with_capacity(self.faces.len()) };
-        self.advance(&mut epoch, number);
-        epoch
+        self.sampler.epoch(number)
     }
 
     /// Makes `epoch` the one of `number`, in the memory that it already holds.
     pub fn advance(&self, epoch: &mut Epoch, number: u64) {
-        epoch.number = number;
-        epoch.order.clear();
-        let mut rng = Rng::stream(&[SHUFFLE_STREAM, self.seed, number]);
-        match self.sampling {
-            Sampling::InOrder | Sampling::Shuffled => epoch.order.extend(0..self.faces.len() as u32),
-            Sampling::Balanced => self.balance(&mut rng, &mut epoch.order),
-        }
-        if self.sampling != Sampling::InOrder {
-            rng.shuffle(&mut epoch.order);
-        }
-    }
-
-    /// Appends as many faces as there are, the same number of each class. Allocates nothing.
-    fn balance(&self, rng: &mut Rng, order: &mut Vec<u32>) {
-        let (share, more) = (self.faces.len() / self.classes.len(), self.faces.len() % self.classes.len());
-        for (i, class) in self.classes.iter().enumerate() {
-            let share = share + usize::from(i < more);
-            (0..share / class.len()).for_each(|_| order.extend(class));
-            // Reservoir sampling: each face is as likely to be among the rest.
-            let rest = share % class.len();
-            let start = order.len();
-            order.extend(&class[..rest]);
-            for (seen, &face) in class.iter().enumerate().skip(rest) {
-                let place = rng.below(seen + 1);
-                if place < rest {
-                    order[start + place] = face;
-                }
-            }
-        }
+        self.sampler.advance(epoch, number);
     }
 
     /// Faces of batch number `batch` of an epoch; 0 beyond the end.
@@ -231,11 +167,11 @@ impl<'a> Loader<'a> {
         labels: &mut [u32],
         images: &mut [u32],
     ) -> Result<usize> {
-        if epoch.order.len() != self.faces.len() {
+        if epoch.order().len() != self.faces.len() {
             let expected = format!("an epoch of this loader's {} faces", self.faces.len());
-            return Err(Error::invalid("epoch", expected, epoch.order.len()));
+            return Err(Error::invalid("epoch", expected, epoch.order().len()));
         }
-        let Some(order) = epoch.order.chunks(self.batch).nth(batch) else {
+        let Some(order) = epoch.order().chunks(self.batch).nth(batch) else {
             return Err(Error::invalid("batch", format!("below {}", self.batches_per_epoch()), batch));
         };
         let n = order.len();
@@ -255,7 +191,7 @@ impl<'a> Loader<'a> {
         for (label, &image) in labels.iter_mut().zip(order) {
             *label = u32::from(self.faces.labels[image as usize]);
         }
-        let work = |(out, &image): (&mut [f32], &u32)| self.prepare(epoch.number, image, out);
+        let work = |(out, &image): (&mut [f32], &u32)| self.prepare(epoch.number(), image, out);
         if rayon::current_num_threads() == 1 {
             pixels.chunks_exact_mut(PIXELS).zip(order).try_for_each(work)?;
         } else {
@@ -292,16 +228,6 @@ impl<'a> Loader<'a> {
         let mut rng = Rng::stream(&[stream, self.seed, epoch, u64::from(image)]);
         self.augment.apply_normalised(&mut rng, face, &self.normalisation, out)
     }
-}
-
-/// The faces of each class that has any.
-fn by_class(faces: &Faces) -> Vec<Vec<u32>> {
-    let mut classes = vec![Vec::new(); 1 << u8::BITS];
-    for (face, &label) in (0..).zip(&faces.labels) {
-        classes[usize::from(label)].push(face);
-    }
-    classes.retain(|class| !class.is_empty());
-    classes
 }
 
 #[cfg(test)]
@@ -348,7 +274,7 @@ mod tests {
         Loader::new(faces, 8, Normalisation::of(faces), Augment::paper(), 5, Sampling::Shuffled).unwrap()
     }
 
-    /// Black faces and a white one: a mixture's grey is the share of white, and more than half of it is the face's own in
+    /// Half of the faces are black and half white: a mixture's grey is the share of white, and more than half of it is the face's own in
     /// the mean, (alpha + 1) / (2 alpha + 1).
     #[test]
     fn mixup_mixes_with_any_face_of_the_set() {
@@ -394,33 +320,6 @@ mod tests {
         assert_ne!(images, (0..30).collect::<Vec<_>>(), "shuffled");
         images.sort_unstable();
         assert_eq!(images, (0..30).collect::<Vec<_>>());
-    }
-
-    /// Ten faces of class 2, three of class 5, one of class 9 have five, five and four places.
-    #[test]
-    fn a_balanced_epoch_visits_classes_equally() {
-        let mut faces = sample(14);
-        faces.labels = [vec![2; 10], vec![5; 3], vec![9]].concat();
-        let normalisation = Normalisation::identity();
-        let loader = Loader::new(&faces, 4, normalisation, Augment::none(), 1, Sampling::Balanced).unwrap();
-        let mut visits = [0; 14];
-        for number in 0..300 {
-            let epoch = loader.epoch(number);
-            assert_eq!(epoch, loader.epoch(number));
-            let count = |face: u32| epoch.order().iter().filter(|&&f| f == face).count();
-            let counts: Vec<usize> = (0..14).map(count).collect();
-            assert_eq!(
-                [&counts[..10], &counts[10..13], &counts[13..]].map(|c| c.iter().sum::<usize>()),
-                [5, 5, 4]
-            );
-            assert!(
-                counts[..10].iter().all(|&n| n <= 1) && counts[10..13].iter().all(|n| (1..=2).contains(n))
-            );
-            visits.iter_mut().zip(counts).for_each(|(sum, n)| *sum += n);
-        }
-        // Half of 300 epochs each, to five standard deviations of a binomial.
-        assert!(visits[..10].iter().all(|n| (107..=193).contains(n)), "{visits:?}");
-        assert_ne!(loader.epoch(0).order(), loader.epoch(1).order());
     }
 
     #[test]
