@@ -2,18 +2,17 @@
 
 use super::config::PATIENCE;
 use super::console::Console;
+use super::evaluate::accuracy;
 use super::init::start_from;
-use super::{Best, Config, EpochRow, Recipe, Resume, RunFolder, Schedule, Sets, Trainer};
+use super::{Best, Config, EpochRow, Recipe, Report, Resume, RunFolder, Schedule, Sets, Trainer};
 use crate::archive::not_finite;
 use crate::checkpoint::State;
 use crate::error::{Error, Result};
 use crate::infer::Forward;
-use crate::parallel::{Cost, Team};
-use crate::params::Params;
+use crate::parallel::Team;
 use crate::weights::{Facts, Weights};
-use moue_datasets::{Faces, Normalisation, Split};
+use moue_datasets::{Normalisation, Split};
 use moue_kernels::Isa;
-use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -41,38 +40,6 @@ impl Options {
     fn leads(&self) -> bool {
         self.team.as_ref().is_none_or(|team| team.leads())
     }
-}
-
-/// What came out of a run.
-#[derive(Clone, Debug, Serialize)]
-pub struct Report {
-    /// `dnn-cbam` and the like.
-    pub model: &'static str,
-    /// Name of the loss.
-    pub loss: &'static str,
-    /// Epochs trained.
-    pub epochs: u64,
-    /// Share of training images classified right during the last epoch, augmented.
-    pub train_accuracy: f64,
-    /// Mean loss of the last epoch.
-    pub train_loss: f64,
-    /// Accuracy of the best epoch's weights on `test_split`.
-    pub test_accuracy: Option<f64>,
-    /// Accuracy after the last epoch on the split that is watched.
-    pub last_accuracy: Option<f64>,
-    /// The test split, or validation where there is none, or nothing.
-    pub test_split: Option<&'static str>,
-    /// The epoch whose weights are the best by the watched split.
-    pub best_epoch: Option<u64>,
-    /// Training speed over the whole run.
-    pub images_per_second: f64,
-    /// Duration of the run, evaluation included.
-    pub seconds: f64,
-    /// File with the best weights.
-    pub weights: PathBuf,
-    /// What sharing the work took.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub communication: Option<Cost>,
 }
 
 /// A run at work.
@@ -132,6 +99,7 @@ impl<'a> Session<'a> {
             data: config.data.clone(),
             images: sets.train.len(),
             seed: config.seed,
+            init: config.init.clone(),
             moue: env!("CARGO_PKG_VERSION").to_owned(),
             ..Facts::default()
         };
@@ -436,28 +404,4 @@ impl<'a> Session<'a> {
             false => Err(Error::Disagreement),
         }
     }
-}
-
-/// Share of `faces` classified right, 0 to 1; the processes of a team share them.
-fn accuracy(
-    forward: &mut Forward,
-    params: &Params<f32>,
-    faces: &Faces,
-    normalisation: Normalisation,
-    team: Option<&Team>,
-) -> Result<f64> {
-    forward.load(params)?;
-    let Some(team) = team else {
-        return Ok(right(forward, faces, normalisation)? as f64 / faces.len() as f64);
-    };
-    let [first, end] = [team.rank(), team.rank() + 1].map(|rank| rank * faces.len() / team.size());
-    let part = faces.subset(&(first..end).collect::<Vec<_>>());
-    let right = if part.is_empty() { 0 } else { right(forward, &part, normalisation)? };
-    Ok(team.count([right as u64])[0] as f64 / faces.len() as f64)
-}
-
-/// How many faces are classified right.
-fn right(forward: &mut Forward, faces: &Faces, normalisation: Normalisation) -> Result<usize> {
-    let classes = forward.classify(faces, normalisation)?;
-    Ok(classes.iter().zip(&faces.labels).filter(|(c, l)| **c == usize::from(**l)).count())
 }
