@@ -73,7 +73,7 @@ function item(face) {
     const maps = element("img");
     maps.src = face.explanation;
     maps.alt = `The face as the network sees it, where it looked, and what spoke for ${face.label}`;
-    li.append(maps);
+    li.append(maps, element("p", "What the network sees, where it looked, and what spoke for its answer", "small"));
   }
   return li;
 }
