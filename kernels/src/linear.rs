@@ -48,13 +48,13 @@ impl LinearKernels for f32 {
         if let Some(Grad { to, mode }) = da {
             assert_eq!(to.len(), a.len(), "da and a differ in length");
             each_image(k, work, to, |i, to| {
-                isa.run(Combination { factors: &dy[i * p..], stride: 1, rows: b, to, mode });
+                isa.run(Combination { factors: &dy[i * p..], stride: 1, rows: b, to, mode, tree: false });
             });
         }
         if let Some(Grad { to, mode }) = db {
             assert_eq!(to.len(), b.len(), "db and b differ in length");
             each_image(k, work, to, |j, to| {
-                isa.run(TreeCombination { factors: &dy[j..], stride: p, rows: a, to, mode });
+                isa.run(Combination { factors: &dy[j..], stride: p, rows: a, to, mode, tree: true });
             });
         }
     }
@@ -139,15 +139,22 @@ struct Combination<'a> {
     rows: &'a [f32],
     to: &'a mut [f32],
     mode: Mode,
+    /// Rows are images: they are added along the tree.
+    tree: bool,
 }
 
 impl Kernel for Combination<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { factors, stride, rows, to, mode } = self;
+        let Self { factors, stride, rows, to, mode, tree } = self;
         for block in blocks(to.len(), 4) {
-            on_block!(block, 4, combination_block(s, (factors, stride), rows, block, to, mode));
+            match tree {
+                false => on_block!(block, 4, combination_block(s, (factors, stride), rows, block, to, mode)),
+                true => {
+                    on_block!(block, 4, tree_combination_block(s, (factors, stride), rows, block, to, mode))
+                }
+            }
         }
     }
 }
@@ -173,25 +180,6 @@ fn combination_block<S: Simd, const N: usize>(
 }
 
 /// The same, added along the tree over rows.
-struct TreeCombination<'a> {
-    factors: &'a [f32],
-    stride: usize,
-    rows: &'a [f32],
-    to: &'a mut [f32],
-    mode: Mode,
-}
-
-impl Kernel for TreeCombination<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Self { factors, stride, rows, to, mode } = self;
-        for block in blocks(to.len(), 4) {
-            on_block!(block, 4, tree_combination_block(s, (factors, stride), rows, block, to, mode));
-        }
-    }
-}
-
 #[inline(always)]
 fn tree_combination_block<S: Simd, const N: usize>(
     s: S,
