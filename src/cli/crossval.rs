@@ -118,6 +118,12 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
             "moue: warning: --paper-folds: copies of tested faces are trained on; this is no accuracy of unseen faces"
         );
     }
+    if config.init.is_some() && !context.quiet {
+        errln!(
+            "moue: warning: --init: weights that were trained on tested faces know them; this is then no accuracy of \
+             unseen faces"
+        );
+    }
     let out = args.out.clone().unwrap_or_else(|| {
         let folder = default_folder(&config);
         folder
