@@ -7,7 +7,7 @@
 //! All activations are contiguous NHWC. Kernels never allocate: the caller owns every buffer, and the
 //! `*_scratch` functions tell how much scratch a call wants; scratch and outputs may hold garbage on entry.
 //! Lengths are asserted once at entry. Parallel splits depend on shapes only and partial sums are combined
-//! in index order ([`reduce`]), so results are the same bits at any number of threads.
+//! along a fixed tree ([`reduce`]), so results are the same bits at any number of threads.
 
 mod adam;
 mod attention;

@@ -42,6 +42,9 @@ enum LossName {
     Svm,
 }
 
+/// AM-Softmax with its paper's constants.
+const AM_SOFTMAX: Loss = Loss::AmSoftmax { scale: 30.0, margin: 0.35 };
+
 /// Options that choose a model.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct ModelArgs {
@@ -88,7 +91,7 @@ impl ModelArgs {
             return usage("--identity-blocks: only for --model dnn-cbam or dnn");
         }
         let identity_blocks = self.identity_blocks as usize;
-        let loss = self.loss()?;
+        let loss = self.loss(if self.model == Network::CnnSvm { Loss::Svm } else { AM_SOFTMAX })?;
         Ok(Model {
             architecture,
             attention: self.attention,
@@ -97,19 +100,27 @@ impl ModelArgs {
         })
     }
 
-    fn loss(&self) -> Result<Loss> {
-        let default = if self.model == Network::CnnSvm { LossName::Svm } else { LossName::AmSoftmax };
-        let loss = match self.loss.unwrap_or(default) {
-            LossName::AmSoftmax => {
-                let (scale, margin) = (self.scale.unwrap_or(30.0), self.margin.unwrap_or(0.35));
-                return Ok(Loss::AmSoftmax { scale, margin });
-            }
+    /// The network of `model`, with its loss or the one that the options ask for; the number of classes is not known
+    /// yet.
+    pub(super) fn like(&self, model: Model) -> Result<Model> {
+        Ok(Model { loss: self.loss(model.loss)?, classes: 0, ..model })
+    }
+
+    fn loss(&self, default: Loss) -> Result<Loss> {
+        let loss = self.loss.map_or(default, |name| match name {
+            LossName::AmSoftmax => AM_SOFTMAX,
             LossName::Softmax => Loss::Softmax,
             LossName::Svm => Loss::Svm,
-        };
-        if self.scale.is_some() || self.margin.is_some() {
-            return Err(Error::Usage("--scale, --margin: only for --loss am-softmax".to_owned()));
+        });
+        match loss {
+            Loss::AmSoftmax { scale, margin } => Ok(Loss::AmSoftmax {
+                scale: self.scale.unwrap_or(scale),
+                margin: self.margin.unwrap_or(margin),
+            }),
+            _ if self.scale.is_some() || self.margin.is_some() => {
+                Err(Error::Usage("--scale, --margin: only for --loss am-softmax".to_owned()))
+            }
+            loss => Ok(loss),
         }
-        Ok(loss)
     }
 }

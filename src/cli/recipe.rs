@@ -6,7 +6,9 @@ use crate::error::{Error, Result};
 use crate::nn::Loss;
 use crate::optim::Method;
 use crate::output::errln;
-use crate::train::{Augmentation, Config, Fold, MAX_BATCH, MAX_EPOCHS, Refinements, Schedule};
+use crate::train::{
+    Augmentation, Config, Fold, MAX_BATCH, MAX_EPOCHS, Refinements, Schedule, initial_weights,
+};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use std::path::{Path, PathBuf};
@@ -48,9 +50,9 @@ pub(super) struct RecipeArgs {
     augment: Augmentation,
     #[command(flatten)]
     refinements: Refinements,
-    /// Fine-tune: start from these weights of the same model, or `pretrained` for those that ship with moue [default:
-    /// random ones]. The head is new where classes or loss are others.
-    #[arg(long, value_name = "WEIGHTS")]
+    /// Fine-tune: start from these weights, or from `pretrained`, those that ship with moue [default: random ones]. They
+    /// decide the network and, unless told, the loss; the head is new where classes or loss are others.
+    #[arg(long, value_name = "WEIGHTS", conflicts_with_all = ["model", "cbam", "attention", "identity_blocks"])]
     init: Option<String>,
 }
 
@@ -91,7 +93,10 @@ impl RecipeArgs {
         if let Some(Fold { of, index, .. }) = fold.filter(|fold| fold.index >= fold.of) {
             return Err(Error::Usage(format!("--fold {index}: folds are counted from 0 to {}", of - 1)));
         }
-        let model = self.model.model(0)?;
+        let model = match &self.init {
+            Some(from) => self.model.like(initial_weights(from)?.model)?,
+            None => self.model.model(0)?,
+        };
         if model.loss == Loss::Svm && self.refinements.smoothing > 0.0 {
             return Err(Error::Usage("--smoothing: the SVM's loss has no targets to smooth".to_owned()));
         }

@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 /// Longest time kept back from --hours for an evaluation, a checkpoint and the report.
 const RESERVE: Duration = Duration::from_secs(60);
 
-/// Run the paper's experiments and put its tables and figures beside ours, in one report.
+/// Run the paper's experiments, and one change of its recipe at a time, and put its tables and figures beside ours, in
+/// one report.
 ///
 /// Each experiment is a run, or one a fold, in its own folder below --out; what is there is continued. Ctrl-C, or the
 /// end of --hours, writes a checkpoint and the report; the same command goes on. What was not run is called so.

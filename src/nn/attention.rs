@@ -12,10 +12,10 @@ const REDUCTION: usize = 16;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Attention {
-    /// Channels, then pixels: [`cbam`].
+    /// Channels, then pixels.
     #[default]
     Cbam,
-    /// Channels alone: [`squeeze_excite`].
+    /// Channels alone.
     Se,
 }
 

@@ -2,7 +2,7 @@
 //!
 //! To add one: a struct that holds the geometry, [`Operation::spec`] for the plan, [`Run`] for forward and
 //! backward in any [`Element`], a method on [`Graph`](crate::Graph) that checks the operands and pushes it, and a
-//! gradient check beside it (`crate::gradcheck::assert_gradients`). Operations of inference have no backward pass
+//! gradient check beside it (`crate::gradcheck::assert_suite`). Operations of inference have no backward pass
 //! and say so ([`Spec::forward_only`]).
 
 mod add;

@@ -233,9 +233,9 @@ fn cosine(done: f64) -> f64 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Augmentation {
-    /// Rotation, zoom, shear, shift and mirroring: see [`Augment::paper`].
+    /// Rotation by 10 degrees, zoom, shear and shift of 0.1, mirroring.
     Paper,
-    /// More of the same, and of the light: see [`Augment::strong`].
+    /// Rotation by 15 degrees, zoom of 0.2; contrast of 0.3 and brightness of 0.2 besides.
     Strong,
     /// Images as they are.
     None,

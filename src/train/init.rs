@@ -10,6 +10,17 @@ use std::path::Path;
 /// What stands for the weights that ship with moue where a file could be named.
 const PRETRAINED: &str = "pretrained";
 
+/// The weights at `from`: a file, or `pretrained`.
+///
+/// # Errors
+/// As [`Weights::load`].
+pub(crate) fn initial_weights(from: &str) -> Result<Weights> {
+    match from {
+        PRETRAINED => pretrained::weights(),
+        path => Weights::load(Path::new(path)),
+    }
+}
+
 /// Gives `weights`, freshly drawn, the values of those at `from` (a file, or `pretrained`), and says so.
 ///
 /// The head stays as drawn where the classes or the loss are not the same: its outputs would mean something else.
@@ -17,10 +28,8 @@ const PRETRAINED: &str = "pretrained";
 /// # Errors
 /// As [`Weights::load`]; [`Error::Format`] for weights of another network.
 pub(super) fn start_from(from: &str, weights: &mut Weights) -> Result<String> {
-    let (path, source) = match from {
-        PRETRAINED => (Path::new(pretrained::NAME), pretrained::weights()?),
-        path => (Path::new(path), Weights::load(Path::new(path))?),
-    };
+    let source = initial_weights(from)?;
+    let path = Path::new(if from == PRETRAINED { pretrained::NAME } else { from });
     let headless = |model: Model| Model { loss: Loss::Softmax, classes: 1, ..model };
     if headless(source.model) != headless(weights.model) {
         let (theirs, ours) = (describe(source.model), describe(weights.model));

@@ -20,6 +20,7 @@ pub use config::{Augmentation, Config, Fold, Folding, Refinements, Schedule};
 pub(crate) use config::{MAX_BATCH, MAX_COPIES, MAX_EPOCHS, MAX_STEPS};
 pub use data::Sets;
 pub use folder::{Record, RunFolder};
+pub(crate) use init::initial_weights;
 pub use progress::{Best, EpochRow, Progress, Tally};
 pub use report::Report;
 pub use resume::Resume;

@@ -45,6 +45,32 @@ fn resumes(recipe: &[&str]) {
 
 /// Halved behind every fifth epoch that is no better than the best, also by a process that takes over; no fold is to
 /// steer its own training.
+/// The weights decide the network and the loss, unless another loss is asked for; with mixup and stronger augmentation,
+/// as one would fine-tune.
+#[test]
+fn a_run_starts_from_trained_weights() {
+    let folder = TempDir::new().unwrap();
+    let out = folder.path().join("fine");
+    let options =
+        ["--limit", "35", "--epochs", "1", "--init", "pretrained", "--mixup", "0.2", "--augment", "strong"];
+    let tuned = json(&[&["train", "--quiet", "--out", text(&out), "--lr", "1e-5"], &options[..]].concat());
+    assert_eq!((&tuned["model"], &tuned["loss"]), (&"dnn-cbam".into(), &"softmax".into()));
+    let log = fs::read_to_string(out.join("log.txt")).unwrap();
+    assert!(
+        log.contains("starts from the weights that ship with moue") && !log.contains("head is new"),
+        "{log}"
+    );
+    let best = out.join("best.safetensors");
+    let again = folder.path().join("again");
+    let margin = ["train", "--limit", "35", "--epochs", "1", "--init", text(&best), "--loss", "am-softmax"];
+    assert_eq!(json(&[&margin[..], &["--out", text(&again)]].concat())["loss"], "am-softmax");
+    assert!(fs::read_to_string(again.join("log.txt")).unwrap().contains("head is new"));
+    let message = failure(&["train", "--init", "pretrained", "--model", "dnn"], 2);
+    assert!(message.contains("--init") && message.contains("--model"), "{message}");
+    let missing = failure(&["train", "--init", "nowhere.safetensors"], 1);
+    assert!(missing.contains("nowhere.safetensors"), "{missing}");
+}
+
 #[test]
 fn a_plateau_cuts_the_learning_rate() {
     let folder = TempDir::new().unwrap();

@@ -5,8 +5,9 @@
 #     RUNS=1000000 tests/reliability/fuzz.sh csv            # executions instead of seconds
 #
 # Needs rustup's nightly toolchain. A finding ends its target: the input is left in tests/fuzz/findings/TARGET, where the
-# same test runs it. No sanitizer: the readers have no `unsafe`, and without one there are more executions; overflows and
-# debug assertions are checked, and an allocation of more than 256 MiB ends the process.
+# same test runs it. No sanitizer: the readers have no `unsafe` but one mapping, which fuzzing does without, and without
+# one there are more executions; overflows and debug assertions are checked, and an allocation of more than 256 MiB ends
+# the process.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 

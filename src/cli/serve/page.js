@@ -72,8 +72,8 @@ function item(face) {
   if (face.explanation) {
     const maps = element("img");
     maps.src = face.explanation;
-    maps.alt = `The face as the network sees it, where it looked, and what spoke for ${face.label}`;
-    li.append(maps, element("p", "What the network sees, where it looked, and what spoke for its answer", "small"));
+    maps.alt = `The face as the network sees it, and under heat what spoke for ${face.label}`;
+    li.append(maps, element("p", "What the network sees, and what weighed for its answer", "small"));
   }
   return li;
 }

@@ -23,7 +23,7 @@ const FILES: [(&str, &str, &str); 3] = [
     ("/page.js", "text/javascript; charset=utf-8", include_str!("page.js")),
 ];
 
-/// Everything comes from here, and nothing goes elsewhere; data: is the page's empty icon.
+/// Everything comes from here, and nothing goes elsewhere; data: is its empty icon and heat maps.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
                       connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 

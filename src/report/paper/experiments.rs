@@ -1,4 +1,4 @@
-//! The experiments that the paper's tables and figures need.
+//! The experiments that the paper's tables and figures need, and one change of its recipe at a time.
 
 use crate::nn::{Architecture, Attention, CbamPosition, Loss, Model};
 use crate::optim::Method;
@@ -63,7 +63,7 @@ const COPIES: usize = 5;
 pub struct Experiment {
     /// Name of its folder, and for `--only`.
     pub name: &'static str,
-    /// What the model is called in the paper.
+    /// What the model is called in the paper, or what is changed.
     pub title: &'static str,
     /// Model; the number of classes is the data's.
     pub model: Model,
@@ -234,7 +234,7 @@ impl Experiment {
         epochs.unwrap_or(self.source.epochs())
     }
 
-    /// One of its runs on `data`, by the paper's recipe.
+    /// One of its runs on `data`, by the paper's recipe but for the experiment's change.
     pub fn config(&self, data: &Data, Run { fold, seed }: Run, epochs: u64) -> Config {
         let mut config = Config {
             data: data.spec.clone(),

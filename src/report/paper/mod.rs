@@ -1,4 +1,4 @@
-//! The paper's tables and figures beside what was measured here.
+//! The paper's tables and figures beside what was measured here, and what one change of its recipe at a time does.
 //!
 //! Of the paper only what is known is told: where it is silent the report says `not stated here`, and where nothing
 //! was run `not run`.
