@@ -42,9 +42,6 @@ pub struct Facts {
     pub epochs: u64,
     /// Seed of the run.
     pub seed: u64,
-    /// Weights that it started from, if these were not drawn.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub init: Option<String>,
     /// Split that `accuracy` was measured on.
     pub split: Option<String>,
     /// Share of that split classified right, 0 to 1.

@@ -6,7 +6,7 @@
 use crate::faces::{PIXELS, SIDE};
 use crate::{Affine, Error, Normalisation, Result, Rng};
 
-/// Ranges of the random geometry; each draw is uniform in its range.
+/// Ranges of random geometry and light, each draw uniform in its range, and probabilities.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Augment {
     /// Rotation by up to this many degrees either way.

@@ -89,7 +89,7 @@ pub fn cache(bytes: &[u8]) {
         [b'0', file @ ..] => file.to_vec(),
         [_, table @ ..] => cache::sealed(table, FINGERPRINT).unwrap(),
     };
-    let Some(mut dataset) = cache::open(sealed.into(), FINGERPRINT, &Alone) else { return };
+    let Some(mut dataset) = cache::open(sealed.into(), FINGERPRINT) else { return };
     check_dataset(&mut dataset);
     let mut table = Vec::new();
     cache::pack(&mut table, &dataset).unwrap();

@@ -8,7 +8,7 @@ use crate::dataset::{Skipped, Split};
 use crate::decode;
 use crate::faces::{Faces, PIXELS};
 use crate::files::Files;
-use crate::peers::{Peers, pool, share};
+use crate::peers::{Peers, pool};
 use crate::{Error, Result};
 
 /// The most classes that a label byte can tell apart.
@@ -80,7 +80,7 @@ fn decode_split(
             break;
         }
         let face = |item: &Listed| decode::grey_in(files, &item.path).map(|grey| decode::fit_face(&grey));
-        let ours = chunk[share(peers, chunk.len())].par_iter().map(face);
+        let ours = chunk[peers.part(chunk.len())].par_iter().map(face);
         let ours = ours.map(|face| face.map_err(|error| error.to_string())).collect();
         let decoded = pool(peers, ours).filter(|all| all.len() == chunk.len()).ok_or(Error::Peers)?;
         for (item, face) in chunk.into_iter().zip(decoded) {

@@ -77,16 +77,21 @@ impl<'a> Loader<'a> {
         Ok(Self { faces, batch, normalisation, augment, seed, sampler, mixup: 0.0 })
     }
 
-    /// Mixes each face with another one of the set, each in its own random version (mixup, Zhang et al. 2018), by a share
-    /// drawn from a Beta distribution.
+    /// Mixes each face with another one of the epoch, each in its own random version (mixup, Zhang et al.
+    /// 2018), by a share drawn from a Beta distribution.
     ///
-    /// In the paper share and target are mixed alike: `l * a + (1 - l) * b` with `l` of Beta(alpha, alpha), for images
-    /// and for labels. Losses are linear in the target, so in the mean over draws the same is trained if the mixture has
+    /// In the paper image and target are mixed alike: `l * a + (1 - l) * b` with `l` of Beta(alpha, alpha).
+    /// Losses are linear in the target, so in the mean over draws the same is trained if the mixture has
     /// the one label `a` with probability `l`; as faces are drawn in pairs either way round, `l` then is of
     /// Beta(alpha + 1, alpha). So labels stay class indices.
-    #[must_use]
-    pub fn with_mixup(self, alpha: f32) -> Self {
-        Self { mixup: alpha, ..self }
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for an alpha that is not from 0 (nothing is mixed) to 1.
+    pub fn with_mixup(self, alpha: f32) -> Result<Self> {
+        match (0.0..=1.0).contains(&alpha) {
+            true => Ok(Self { mixup: alpha, ..self }),
+            false => Err(Error::invalid("mixup", "0 to 1", alpha)),
+        }
     }
 
     /// A loader for evaluation: the faces as they are, in their own order.
@@ -187,46 +192,51 @@ impl<'a> Loader<'a> {
         }
 
         images[..n].copy_from_slice(order);
+        let first = batch * self.batch + part.start;
         let order = &order[part];
         for (label, &image) in labels.iter_mut().zip(order) {
             *label = u32::from(self.faces.labels[image as usize]);
         }
-        let work = |(out, &image): (&mut [f32], &u32)| self.prepare(epoch.number(), image, out);
+        let work = |(i, out): (usize, &mut [f32])| self.prepare(epoch, first + i, out);
         if rayon::current_num_threads() == 1 {
-            pixels.chunks_exact_mut(PIXELS).zip(order).try_for_each(work)?;
+            pixels[..here * PIXELS].chunks_exact_mut(PIXELS).enumerate().try_for_each(work)?;
         } else {
             // An unaugmented face takes a microsecond: tasks of a few faces keep stealing cheap.
             pixels[..here * PIXELS]
                 .par_chunks_exact_mut(PIXELS)
-                .zip(order)
+                .enumerate()
                 .with_min_len(4)
                 .try_for_each(work)?;
         }
         Ok(n)
     }
 
-    fn prepare(&self, epoch: u64, image: u32, out: &mut [f32]) -> Result<()> {
-        self.version(AUGMENT_STREAM, epoch, image, image, out)?;
+    /// Writes the face at `place` of the epoch's order as it is trained on.
+    fn prepare(&self, epoch: &Epoch, place: usize, out: &mut [f32]) -> Result<()> {
+        let image = epoch.order()[place];
+        // A face that is repeated within an epoch is another version each time.
+        let key = if self.sampler.repeats() { (1 << u32::BITS) + place as u64 } else { image.into() };
+        let stream = |stream| Rng::stream(&[stream, self.seed, epoch.number(), key]);
+        self.version(&mut stream(AUGMENT_STREAM), image, out)?;
         if self.mixup > 0.0 {
-            let mut rng = Rng::stream(&[MIXUP_STREAM, self.seed, epoch, u64::from(image), 0]);
+            let mut rng = stream(MIXUP_STREAM);
             let share = rng.beta(self.mixup + 1.0, self.mixup);
-            let other = rng.below(self.faces.len()) as u32;
+            let other = epoch.order()[rng.below(epoch.order().len())];
             let mut second = [0.0; PIXELS];
-            self.version(MIXUP_STREAM, epoch, image, other, &mut second)?;
+            self.version(&mut rng, other, &mut second)?;
             out.iter_mut().zip(second).for_each(|(x, y)| *x = share * *x + (1.0 - share) * y);
         }
         Ok(())
     }
 
-    /// `face` in the version that `stream` has for `image`.
-    fn version(&self, stream: u64, epoch: u64, image: u32, face: u32, out: &mut [f32]) -> Result<()> {
+    /// A random version of a face.
+    fn version(&self, rng: &mut Rng, face: u32, out: &mut [f32]) -> Result<()> {
         let face = self.faces.face(face as usize);
         if self.augment.is_none() {
             self.normalisation.apply(face, out);
             return Ok(());
         }
-        let mut rng = Rng::stream(&[stream, self.seed, epoch, u64::from(image)]);
-        self.augment.apply_normalised(&mut rng, face, &self.normalisation, out)
+        self.augment.apply_normalised(rng, face, &self.normalisation, out)
     }
 }
 
@@ -284,7 +294,7 @@ mod tests {
         }
         let plain =
             Loader::new(&faces, 400, Normalisation::identity(), Augment::none(), 5, Sampling::InOrder);
-        let mixed = plain.unwrap().with_mixup(0.4);
+        let mixed = plain.unwrap().with_mixup(0.4).unwrap();
         let mut own = Vec::new();
         for epoch in 0..5 {
             let (pixels, labels, _) = draw(&mixed, epoch, 0);
@@ -299,6 +309,7 @@ mod tests {
         let expected = 0.5 + 0.5 * 1.4 / 1.8;
         assert!((mean - expected).abs() < 0.02, "{mean} {expected}");
         assert!(own.iter().any(|&x| x < 0.5));
+        assert!(mixed.clone().with_mixup(f32::INFINITY).is_err());
         assert_eq!(draw(&mixed, 3, 0), draw(&mixed.clone(), 3, 0));
     }
 

@@ -36,8 +36,8 @@ impl Dataset {
     }
 
     /// The same for one of several processes, which all open it with the same options and get the same: of a folder
-    /// that is not packed yet each decodes its share of the images, a CSV file is read by the first one, and of a packed
-    /// copy each checks its share of the pixels. The first one writes the copy.
+    /// that is not packed yet each decodes its share of the images, a CSV file is read by the first one. The copy is
+    /// written once on each machine.
     ///
     /// # Errors
     /// As [`Dataset::open`]. A process that fails alone leaves the others waiting: its caller has to end them.
@@ -64,24 +64,26 @@ impl Dataset {
         let source = Source::find(path, options)?;
         let folder = options.cache.as_deref();
         let cache = folder.map(|folder| Ok(Cache::new(folder, path, source.fingerprint()?))).transpose()?;
-        // All or none, as those without it would wait for shares of the others.
-        let packed = || all_of(peers, cache.as_ref().and_then(|cache| cache.load(peers)));
-        if let Some(dataset) = packed() {
+        // All or none of them, here and below: who decides otherwise than the others waits for them in vain.
+        let cache = all_of(peers, cache);
+        if let Some(dataset) = all_of(peers, cache.as_ref().and_then(Cache::load)) {
             return Ok(dataset);
         }
         let mut dataset = source.load(path, peers)?;
         let Some(cache) = &cache else { return Ok(dataset) };
-        let stored = if peers.rank() == 0 { cache.store(&dataset) } else { Ok(()) };
-        let status = match stored {
+        let store = |dataset: &Self| match cache.store(dataset) {
             Ok(()) => CacheStatus::Written(cache.path().to_path_buf()),
             Err(error) => CacheStatus::Failed(format!("{}: {error}", shown(cache.path()))),
         };
-        if peers.size() > 1 {
-            // Not before the first one has written it; then all on a machine share its memory.
-            all(peers, true);
-            dataset = packed().unwrap_or(dataset);
+        if peers.rank() == 0 {
+            dataset.cache = store(&dataset);
         }
-        Ok(Self { cache: status, ..dataset })
+        // The first one has written; another machine's need a copy of their own. Then all share its memory.
+        all(peers, true);
+        if peers.rank() > 0 {
+            dataset = cache.load().unwrap_or_else(|| Self { cache: store(&dataset), ..dataset });
+        }
+        Ok(dataset)
     }
 }
 
@@ -131,7 +133,7 @@ impl Source {
             cache::write(&mut packed, &read()?, 0).map_err(|source| Error::io(&path, source))?;
         }
         let packed = peers.gather(packed).swap_remove(0);
-        cache::open(packed.into(), 0, &Alone).ok_or(Error::Peers)
+        cache::open(packed.into(), 0).ok_or(Error::Peers)
     }
 }
 
@@ -320,12 +322,12 @@ mod tests {
             let alone = open(source, &OpenOptions::default()).unwrap();
             let cache = folder.path().join("cache");
             let options = OpenOptions { cache: Some(cache.clone()), ..OpenOptions::default() };
+            // What became of the cache, by the first of them.
             let shared = |options: &OpenOptions| {
                 let open = |peers: &dyn Peers| Dataset::open_with(source.to_str().unwrap(), options, peers);
                 let opened: Vec<Dataset> = together(3, |peers| open(peers).unwrap());
                 let status = opened[0].cache.clone();
                 for dataset in opened {
-                    assert_eq!(dataset.cache, status);
                     assert_eq!(Dataset { cache: CacheStatus::Unused, ..dataset }, alone);
                 }
                 status
@@ -337,7 +339,32 @@ mod tests {
             *bytes.last_mut().unwrap() ^= 1;
             fs::write(&file, bytes).unwrap();
             assert_eq!(shared(&options), CacheStatus::Written(file));
+            // One without a cache, and one with a folder of its own: as on another machine.
+            let own = folder.path().join("own");
+            let opened = together(3, |peers| {
+                let cache = [Some(&cache), None, Some(&own)][peers.rank()].cloned();
+                Dataset::open_with(
+                    source.to_str().unwrap(),
+                    &OpenOptions { cache, ..OpenOptions::default() },
+                    peers,
+                )
+            });
+            assert!(opened.into_iter().all(|dataset| dataset.unwrap().cache == CacheStatus::Unused));
+            let opened = together(3, |peers| {
+                let cache = Some([&cache, &cache, &own][peers.rank()].clone());
+                Dataset::open_with(
+                    source.to_str().unwrap(),
+                    &OpenOptions { cache, ..OpenOptions::default() },
+                    peers,
+                )
+            });
+            let status: Vec<CacheStatus> = opened.into_iter().map(|dataset| dataset.unwrap().cache).collect();
+            assert!(
+                matches!(&status[..], [CacheStatus::Written(a), CacheStatus::Hit(b), CacheStatus::Written(c)] if a == b && b != c),
+                "{status:?}"
+            );
             fs::remove_dir_all(&cache).unwrap();
+            fs::remove_dir_all(&own).unwrap();
         }
     }
 }

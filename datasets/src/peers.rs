@@ -16,6 +16,12 @@ pub trait Peers: Sync {
 
     /// What each of them gives, by rank.
     fn gather(&self, ours: Vec<u8>) -> Vec<Vec<u8>>;
+
+    /// This one's part of `n` things, of which all have as many, give or take one.
+    fn part(&self, n: usize) -> Range<usize> {
+        let start = |rank| n * rank / self.size();
+        start(self.rank())..start(self.rank() + 1)
+    }
 }
 
 /// One process, that has no peers.
@@ -41,13 +47,7 @@ pub(crate) fn all(peers: &dyn Peers, ours: bool) -> bool {
     peers.gather(vec![ours.into()]).iter().all(|theirs| theirs[..] == [1])
 }
 
-/// This one's part of `n` things, of which all have as many, give or take one.
-pub(crate) fn share(peers: &dyn Peers, n: usize) -> Range<usize> {
-    let start = |rank| n * rank / peers.size();
-    start(peers.rank())..start(peers.rank() + 1)
-}
-
-/// What each of them gives for its [`share`] of some things, put together: for each thing bytes, or why there are none.
+/// What each of them gives for its [`part`](Peers::part) of some things, put together: for each thing bytes, or why there are none.
 ///
 /// `None` if what came is no such thing.
 pub(crate) fn pool<const N: usize>(
@@ -132,7 +132,7 @@ pub(crate) mod tests {
             .map(|i| if i % 4 == 1 { Err(format!("broken {i} \u{e9}")) } else { Ok([i; 3]) })
             .collect();
         for size in [1, 2, 3, 16] {
-            let pooled = together(size, |peers| pool(peers, things[share(peers, 10)].to_vec()).unwrap());
+            let pooled = together(size, |peers| pool(peers, things[peers.part(10)].to_vec()).unwrap());
             assert!(pooled.iter().all(|pooled| *pooled == things), "{size}");
             let odd = together(size, |peers| all(peers, peers.rank() != 1));
             assert!(odd.iter().all(|all| *all == (size == 1)));

@@ -108,11 +108,11 @@ impl Rng {
         ((-2.0 * radius.ln()).sqrt() * (std::f64::consts::TAU * angle).cos()) as f32
     }
 
-    /// A variate of the Beta distribution with positive parameters `a` and `b`, from 0 to 1 (Joehnk 1964: few rejections
-    /// where both are small).
-    pub fn beta(&mut self, a: f32, b: f32) -> f32 {
+    /// A variate of the Beta distribution, from 0 to 1 (Joehnk 1964). For `a` up to 2 and `b` up to 1 a third
+    /// of the draws is accepted or more; not for large parameters.
+    pub(crate) fn beta(&mut self, a: f32, b: f32) -> f32 {
         loop {
-            // In (0, 1], so that not both are 0.
+            // In (0, 1]: there may be powers of them that underflow, but hardly both.
             let [u, v] = [(); 2].map(|()| 1.0 - self.uniform());
             let (x, y) = (u.powf(1.0 / a), v.powf(1.0 / b));
             if x + y <= 1.0 && x + y > 0.0 {

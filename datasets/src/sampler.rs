@@ -49,6 +49,11 @@ pub(crate) struct Sampler {
 }
 
 impl Sampler {
+    /// Whether an epoch may visit a face more than once.
+    pub(crate) fn repeats(&self) -> bool {
+        self.sampling == Sampling::Balanced
+    }
+
     pub(crate) fn new(faces: &Faces, sampling: Sampling, seed: u64) -> Self {
         let classes = if sampling == Sampling::Balanced { by_class(faces) } else { Vec::new() };
         Self { faces: faces.len(), sampling, seed, classes }

@@ -149,11 +149,10 @@ impl Kernel for Combination<'_> {
     fn run<S: Simd>(self, s: S) {
         let Self { factors, stride, rows, to, mode, tree } = self;
         for block in blocks(to.len(), 4) {
-            match tree {
-                false => on_block!(block, 4, combination_block(s, (factors, stride), rows, block, to, mode)),
-                true => {
-                    on_block!(block, 4, tree_combination_block(s, (factors, stride), rows, block, to, mode))
-                }
+            if tree {
+                on_block!(block, 4, tree_combination_block(s, (factors, stride), rows, block, to, mode));
+            } else {
+                on_block!(block, 4, combination_block(s, (factors, stride), rows, block, to, mode));
             }
         }
     }

@@ -199,14 +199,14 @@ fn train_all(args: &Args, inputs: &Inputs, begin: Instant, context: &Context) ->
     // Stable: the order of the list within a seed.
     runs.sort_by_key(|(.., run)| run.seed);
     for (experiment, data, run) in runs {
-        let name = experiment.name;
+        let (name, seed) = (experiment.name, run.seed);
         let late = options.stop_at.is_some_and(|moment| Instant::now() >= moment);
         if late || stop.load(Ordering::Relaxed) {
-            return Err(Error::Interrupted(format!("stopped before {name}")));
+            return Err(Error::Interrupted(format!("stopped before {name}, seed {seed}")));
         }
         match train(args, experiment, data, run, &options, &stop) {
             // Its weights are those before; the others can still be trained.
-            Err(Error::NotFinite(reason)) => errln!("moue: warning: {name}: {reason}"),
+            Err(Error::NotFinite(reason)) => errln!("moue: warning: {name}, seed {seed}: {reason}"),
             result => result?,
         }
     }

@@ -71,7 +71,7 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
         stop_after: args.stop_after_steps,
         stop_at: None,
         checkpoint_every: Duration::from_secs(args.checkpoint_every.into()),
-        team: team.clone(),
+        team,
     };
     let mut session = match resume {
         Some(resume) => resume.session(&sets, &options)?,

@@ -140,11 +140,6 @@ impl Team {
         self.link.size()
     }
 
-    /// How the ranks work together.
-    pub(crate) fn cooperation(&self) -> Cooperation {
-        self.cooperation
-    }
-
     /// Whether this rank writes files and speaks.
     pub fn leads(&self) -> bool {
         self.rank() == 0
@@ -227,7 +222,13 @@ impl Team {
         self.traffic.steps.fetch_add(1, Relaxed);
     }
 
-    /// Communication since the start, a step in the mean.
+    /// Counts traffic from now on: what came before belongs to no step.
+    pub(crate) fn forget_traffic(&self) {
+        let Traffic { steps, bytes, waited, gradients, left } = &*self.traffic;
+        [steps, bytes, waited, gradients, left].into_iter().for_each(|count| count.store(0, Relaxed));
+    }
+
+    /// Communication since [`Team::forget_traffic`], a step in the mean.
     pub fn cost(&self) -> Cost {
         let Traffic { steps, bytes, waited, gradients, left } = &*self.traffic;
         let per_step = |x: &AtomicU64| x.load(Relaxed) as f64 / steps.load(Relaxed).max(1) as f64;

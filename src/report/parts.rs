@@ -5,6 +5,7 @@ use super::document::{Block, Figure, Gallery, Image, Table, png};
 use super::run::Mistake;
 use super::{Confusion, Document};
 use crate::error::Result;
+use crate::parallel::Cooperation;
 use crate::train::{Config, EpochRow, Fold, Folding};
 use image::GrayImage;
 use moue_datasets::message::excerpt;
@@ -100,7 +101,9 @@ pub(super) fn augmentation(faces: &Faces, config: &Config) -> Result<Figure> {
     Ok(Figure {
         name: "augmentation",
         alt: format!("A row for each class: a training face, and {DRAWS} random versions of it"),
-        caption: format!("A training face of each class as it is, and {DRAWS} versions as they are drawn."),
+        caption: format!(
+            "A training face of each class as it is, and {DRAWS} random versions of it, before any mixup."
+        ),
         image: Image::Png(png(&sheet)),
     })
 }
@@ -124,6 +127,10 @@ pub(super) fn configuration(config: &Config) -> Table {
     table.row(["seed", &config.seed.to_string()]);
     table.row(["start", &config.init.as_deref().map_or("random".to_owned(), excerpt)]);
     table.row(["augmentation", &name(config.augment)]);
+    if config.cooperation != Default::default() {
+        let Cooperation { reduce, batch_norm } = config.cooperation;
+        table.row(["processes", &format!("sums {}, batch norms {}", name(reduce), name(batch_norm))]);
+    }
     let refinements = config.refinements;
     table.row(["class-balanced", if refinements.balance { "yes" } else { "no" }]);
     for (option, value) in [

@@ -4,7 +4,7 @@ use crate::error::Result;
 use crate::infer::Forward;
 use crate::parallel::Team;
 use crate::params::Params;
-use moue_datasets::{Faces, Normalisation};
+use moue_datasets::{Faces, Normalisation, Peers};
 
 /// Share of `faces` classified right, 0 to 1; the processes of a team share them.
 pub(super) fn accuracy(
@@ -18,8 +18,7 @@ pub(super) fn accuracy(
     let Some(team) = team else {
         return Ok(right(forward, faces, normalisation)? as f64 / faces.len() as f64);
     };
-    let [first, end] = [team.rank(), team.rank() + 1].map(|rank| rank * faces.len() / team.size());
-    let part = faces.subset(&(first..end).collect::<Vec<_>>());
+    let part = faces.subset(&team.part(faces.len()).collect::<Vec<_>>());
     let right = if part.is_empty() { 0 } else { right(forward, &part, normalisation)? };
     Ok(team.count([right as u64])[0] as f64 / faces.len() as f64)
 }

@@ -35,7 +35,8 @@ pub(super) fn start_from(from: &str, weights: &mut Weights) -> Result<String> {
         let (theirs, ours) = (describe(source.model), describe(weights.model));
         return Err(Error::format(path, format!("weights of {theirs}, but what is trained is {ours}")));
     }
-    let same = source.model.loss == weights.model.loss && source.classes == weights.classes;
+    // Scale and margin are no part of what a head means.
+    let same = source.model.loss.name() == weights.model.loss.name() && source.classes == weights.classes;
     for (spec, values) in source.params.tensors() {
         if same || !spec.name.starts_with("head.") {
             let own = weights.params.get_mut(&spec.name).expect("the same network");

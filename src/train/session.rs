@@ -99,7 +99,6 @@ impl<'a> Session<'a> {
             data: config.data.clone(),
             images: sets.train.len(),
             seed: config.seed,
-            init: config.init.clone(),
             moue: env!("CARGO_PKG_VERSION").to_owned(),
             ..Facts::default()
         };
@@ -136,6 +135,7 @@ impl<'a> Session<'a> {
         };
         let position = (progress.epoch, progress.batch);
         let team = options.team.clone();
+        team.iter().for_each(|team| team.forget_traffic());
         let mut trainer =
             Trainer::with_team(weights, &sets.train, &recipe, position, options.isa, team.clone())?;
         trainer.set_cuts(progress.cuts);
@@ -398,7 +398,7 @@ impl<'a> Session<'a> {
         let Self { state, trainer, .. } = self;
         let mut hasher = crc32fast::Hasher::new();
         hasher.update(&state.to_bytes(trainer.weights(), trainer.optimizer(), trainer.average()));
-        hasher.update(format!("{:?} {:?}", trainer.isa(), team.cooperation()).as_bytes());
+        hasher.update(format!("{:?}", trainer.isa()).as_bytes());
         match team.agree(hasher.finalize().into()) {
             true => Ok(()),
             false => Err(Error::Disagreement),

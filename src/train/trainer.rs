@@ -114,7 +114,7 @@ impl<'a> Trainer<'a> {
         let sampling = if balance { Sampling::Balanced } else { Sampling::Shuffled };
         let augment = Augment { erase: erase as f32, ..recipe.augment };
         let loader = Loader::new(faces, recipe.batch, weights.normalisation, augment, recipe.seed, sampling)?
-            .with_mixup(mixup as f32);
+            .with_mixup(mixup as f32)?;
         let (full, rest) = (faces.len() / recipe.batch, faces.len() % recipe.batch);
         let sizes = [(full > 0).then_some(recipe.batch), (rest > 0).then_some(rest)];
         let mut plans = Vec::new();

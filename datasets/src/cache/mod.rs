@@ -34,7 +34,6 @@ use crate::dataset::{CacheStatus, Dataset};
 use crate::faces::PIXELS;
 use crate::listing::MAX_CLASSES;
 use crate::open::name_of;
-use crate::peers::Peers;
 use crate::pixels::{BLOCK, Pixels, Summary};
 use fingerprint::Fnv;
 pub(crate) use fingerprint::{of_file, of_listing};
@@ -67,10 +66,9 @@ impl Cache {
         &self.path
     }
 
-    /// The data set, if the copy is there, up to date and whole, as far as this one of `peers` looks: the rest is
-    /// theirs to check.
-    pub(crate) fn load(&self, peers: &dyn Peers) -> Option<Dataset> {
-        let dataset = open(map(&self.path)?, self.fingerprint, peers)?;
+    /// The data set, if the copy is there, up to date and whole.
+    pub(crate) fn load(&self) -> Option<Dataset> {
+        let dataset = open(map(&self.path)?, self.fingerprint)?;
         Some(Dataset { cache: CacheStatus::Hit(self.path.clone()), ..dataset })
     }
 
@@ -89,9 +87,10 @@ impl Cache {
 #[allow(unsafe_code, reason = "the one mapping of a file")]
 fn map(path: &Path) -> Option<Bytes> {
     let file = File::open(path).ok()?;
-    // SAFETY: the bytes must not change while they are mapped. Nobody writes to a packed file: `Cache::store` puts a
-    // new one in its place, and an old one lives on as long as it is mapped. Whoever else truncates it ends this process
-    // with SIGBUS at the next look; no value is believed for its safety, all are 8-bit grey.
+    // SAFETY: the bytes must not change while they are mapped. Nobody writes to a packed file: `Cache::store` puts
+    // a new one in its place, and a local file system keeps the old one as long as it is mapped. Where something
+    // else truncates it, or NFS drops it, the next look ends this process with SIGBUS. Bytes that change for all
+    // that are grey values, any of which is valid, or are being parsed by code that copies before it checks.
     let map = unsafe { Mmap::map(&file) }.ok()?;
     Some(Bytes::from_owner(map))
 }
@@ -128,7 +127,8 @@ fn header(fingerprint: u64, parts: [&[u8]; 2], pixels: u64) -> io::Result<Vec<u8
     Ok(header)
 }
 
-/// What a header tells of table and summaries, and the length of the pixels, if it is for the source of this fingerprint.
+/// What a header tells of table and summaries, and the length of the pixels, if it is for the source of this
+/// fingerprint.
 fn check_header(header: &[u8], fingerprint: u64) -> Option<([Part; 2], u64)> {
     let mut header = header.strip_prefix(MAGIC)?;
     let version = header.read_u32::<LittleEndian>().ok()?;
@@ -143,9 +143,8 @@ fn check_header(header: &[u8], fingerprint: u64) -> Option<([Part; 2], u64)> {
     Some((parts, header.read_u64::<LittleEndian>().ok()?))
 }
 
-/// The data set in a packed file, if it is of the source of this fingerprint, and whole as far as this one of `peers`
-/// looks: at all but the pixels, and at its share of these.
-pub(crate) fn open(mut file: Bytes, fingerprint: u64, peers: &dyn Peers) -> Option<Dataset> {
+/// The data set in a packed file, if it is whole and of the source of this fingerprint.
+pub(crate) fn open(mut file: Bytes, fingerprint: u64) -> Option<Dataset> {
     if file.len() < HEADER {
         return None;
     }
@@ -169,12 +168,8 @@ pub(crate) fn open(mut file: Bytes, fingerprint: u64, peers: &dyn Peers) -> Opti
         let length = faces.len().checked_mul(PIXELS).filter(|length| *length <= file.len())?;
         let blocks: Vec<Summary> = summaries.by_ref().take(length.div_ceil(BLOCK)).collect();
         let values = file.split_to(length);
-        let ours = |(i, (values, block)): (usize, (&[u8], &Summary))| {
-            i % peers.size() != peers.rank() || Summary::of(values) == *block
-        };
-        if blocks.len() != length.div_ceil(BLOCK)
-            || !values.par_chunks(BLOCK).zip(&blocks).enumerate().all(ours)
-        {
+        let found: Vec<Summary> = values.par_chunks(BLOCK).map(Summary::of).collect();
+        if found != blocks {
             return None;
         }
         faces.pixels = Pixels::packed(values, blocks);
@@ -221,7 +216,6 @@ pub(crate) mod tests {
     use super::*;
     use crate::dataset::Skipped;
     use crate::faces::Faces;
-    use crate::peers::Alone;
     use byteorder::ByteOrder;
 
     pub(crate) fn sample() -> Dataset {
@@ -240,7 +234,7 @@ pub(crate) mod tests {
     /// A cache in `folder` with the sample in it.
     fn stored(folder: &Path) -> Cache {
         let cache = Cache::new(&folder.join("new"), Path::new("/somewhere/faces"), 42);
-        assert_eq!(cache.load(&Alone), None);
+        assert_eq!(cache.load(), None);
         cache.store(&sample()).unwrap();
         cache
     }
@@ -249,11 +243,11 @@ pub(crate) mod tests {
     fn what_is_stored_comes_back() {
         let folder = tempfile::tempdir().unwrap();
         let cache = stored(folder.path());
-        let loaded = cache.load(&Alone).unwrap();
+        let loaded = cache.load().unwrap();
         assert_eq!(loaded.cache, CacheStatus::Hit(cache.path().to_path_buf()));
         assert_eq!(Dataset { cache: CacheStatus::Unused, ..loaded }, sample());
         let other = Cache { fingerprint: 43, path: cache.path.clone() };
-        assert_eq!(other.load(&Alone), None, "stale");
+        assert_eq!(other.load(), None, "stale");
         let left: Vec<_> = fs::read_dir(cache.path().parent().unwrap()).unwrap().collect();
         assert_eq!(left.len(), 1, "no temporary file is left");
     }
@@ -266,11 +260,11 @@ pub(crate) mod tests {
         let file = File::options().write(true).open(cache.path()).unwrap();
         for length in (0..bytes.len()).rev() {
             file.set_len(length as u64).unwrap();
-            assert_eq!(cache.load(&Alone), None, "{length} of {} bytes", bytes.len());
+            assert_eq!(cache.load(), None, "{length} of {} bytes", bytes.len());
         }
         bytes.push(0);
         fs::write(cache.path(), &bytes).unwrap();
-        assert_eq!(cache.load(&Alone), None);
+        assert_eq!(cache.load(), None);
     }
 
     #[test]
@@ -284,7 +278,7 @@ pub(crate) mod tests {
             let mut damaged = bytes.clone();
             damaged[at] ^= 0x41;
             fs::write(cache.path(), &damaged).unwrap();
-            assert_eq!(cache.load(&Alone), None, "byte {at}");
+            assert_eq!(cache.load(), None, "byte {at}");
         }
     }
 
@@ -292,7 +286,7 @@ pub(crate) mod tests {
     /// classes than a label can tell apart.
     #[test]
     fn counts_that_overflow_are_refused() {
-        let load = |bytes: &[u8]| open(Bytes::copy_from_slice(bytes), 42, &Alone);
+        let load = |bytes: &[u8]| open(Bytes::copy_from_slice(bytes), 42);
         let mut table = Vec::new();
         pack(&mut table, &sample()).unwrap();
         assert_eq!(load(&sealed(&table, 42).unwrap()).map(|dataset| dataset.classes), Some(sample().classes));

@@ -264,7 +264,13 @@ impl Experiment {
         if by_person && data.dataset.train.subjects.is_none() {
             return Some(format!("{} does not tell who is on an image", data.spec));
         }
-        data.dataset.train.is_empty().then(|| format!("{} has no training split", data.spec))
+        if data.dataset.train.is_empty() {
+            return Some(format!("{} has no training split", data.spec));
+        }
+        // A split that steers the learning rate is no test of it.
+        let watches = self.runs().iter().any(|run| self.config(data, *run, 1).schedule == Schedule::Plateau);
+        (watches && data.dataset.validation.is_none())
+            .then(|| format!("{} has no validation split for the schedule to watch", data.spec))
     }
 
     /// Its runs below `out` that have ended an epoch.

@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::report::chart::{Curve, Scale, curve_chart};
 use crate::report::parts::{self, percent};
 use crate::report::{Block, Document, Scored, Table};
-use crate::train::{EpochRow, Record};
+use crate::train::EpochRow;
 use moue_datasets::Split;
 use moue_datasets::message::excerpt;
 
@@ -93,11 +93,11 @@ pub(super) fn introduction(document: &mut Document, outcomes: &[Outcome], inputs
 }
 
 impl Outcome {
-    /// Its runs in figures: all folds, but the first seed alone.
-    fn shown(&self) -> &[Record] {
+    /// How many of its runs figures and confusions show: all folds, which test other images each, but one seed.
+    pub(super) fn shown(&self) -> usize {
         match self.experiment.protocol {
-            Protocol::Splits => &self.records[..self.records.len().min(1)],
-            Protocol::Folds { .. } => &self.records,
+            Protocol::Splits => 1,
+            Protocol::Folds { .. } => usize::MAX,
         }
     }
 
@@ -201,8 +201,8 @@ pub(super) fn confusion(document: &mut Document, outcomes: &[Outcome]) {
     {
         let Some(outcome) = named(outcomes, name) else { continue };
         document.heading(format!("{table}: confusion on {}", outcome.experiment.source.name()));
-        let mut runs = outcome.evaluated.iter();
-        let (Some(first), Some(provenance)) = (runs.next(), outcome.provenance()) else {
+        let mut runs = outcome.evaluated.iter().take(outcome.shown());
+        let (Some(first), Some(provenance)) = (runs.next(), outcome.shown_provenance()) else {
             document.text(format!("Ours: {}. In the paper: {NOT_STATED}.", accuracy(outcome)));
             continue;
         };
@@ -218,7 +218,8 @@ fn sources<'a>(outcomes: impl IntoIterator<Item = &'a Outcome>) -> String {
     let each = outcomes.into_iter().map(|outcome| {
         let name = outcome.experiment.name;
         let seed = outcome.records.first().map_or(0, |record| record.config.seed);
-        let epochs: Vec<String> = outcome.shown().iter().map(|r| r.rows.len().to_string()).collect();
+        let epochs: Vec<String> =
+            outcome.records.iter().take(outcome.shown()).map(|r| r.rows.len().to_string()).collect();
         let images =
             outcome.evaluated.first().map_or(String::new(), |first| format!(", images of {}", first.split));
         format!("{name} (to epoch {}, seed {seed}{images})", epochs.join(", "))
@@ -317,7 +318,7 @@ pub(super) fn mistakes(document: &mut Document, outcomes: &[Outcome]) -> Result<
     document.heading("Figure 12: misclassified faces");
     let Some(outcome) = named(outcomes, "fer-dnn-cbam") else { return Ok(()) };
     let mistakes = outcome.mistakes(MISTAKES);
-    match (outcome.evaluated.first(), outcome.provenance()) {
+    match (outcome.evaluated.first(), outcome.shown_provenance()) {
         (Some(first), Some(provenance)) if !mistakes.is_empty() => {
             let caption = format!(
                 "Faces of FER2013 that DNN-CBAM takes for another class, the most confident first: {provenance}."

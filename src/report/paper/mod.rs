@@ -104,6 +104,7 @@ impl Outcome {
             Protocol::Splits => {
                 let seeds: Vec<String> = self.evaluated.iter().map(|e| e.facts.seed.to_string()).collect();
                 let (seeds, images, split) = (seeds.join(", "), images / runs, first.split);
+                let folder = folder.with_file_name(self.experiment.name);
                 let folder = folder.display();
                 format!(
                     "after epoch {epochs}, seeds {seeds}, {images} images of {split}, {folder}(-seed*)/{file}"
@@ -118,9 +119,18 @@ impl Outcome {
         })
     }
 
-    /// The most confident mistakes of all runs.
+    /// That of what figures and confusions show.
+    fn shown_provenance(&self) -> Option<String> {
+        match self.experiment.protocol {
+            Protocol::Splits => self.evaluated.first().map(Evaluated::provenance),
+            Protocol::Folds { .. } => self.provenance(),
+        }
+    }
+
+    /// The most confident mistakes of the runs that are shown.
     fn mistakes(&self, most: usize) -> Vec<Mistake> {
-        let mut all: Vec<Mistake> = self.evaluated.iter().flat_map(|e| e.mistakes.clone()).collect();
+        let mut all: Vec<Mistake> =
+            self.evaluated.iter().take(self.shown()).flat_map(|e| e.mistakes.clone()).collect();
         all.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));
         all.truncate(most);
         all
