@@ -284,8 +284,8 @@ mod tests {
         Loader::new(faces, 8, Normalisation::of(faces), Augment::paper(), 5, Sampling::Shuffled).unwrap()
     }
 
-    /// Half of the faces are black and half white: a mixture's grey is the share of white, and more than half of it is the face's own in
-    /// the mean, (alpha + 1) / (2 alpha + 1).
+    /// Half of the faces are black and half white: a mixture's grey is the share of white, and more than half
+    /// of it is the face's own in the mean, (alpha + 1) / (2 alpha + 1).
     #[test]
     fn mixup_mixes_with_any_face_of_the_set() {
         let mut faces = Faces::default();

@@ -359,10 +359,12 @@ mod tests {
                 )
             });
             let status: Vec<CacheStatus> = opened.into_iter().map(|dataset| dataset.unwrap().cache).collect();
-            assert!(
-                matches!(&status[..], [CacheStatus::Written(a), CacheStatus::Hit(b), CacheStatus::Written(c)] if a == b && b != c),
-                "{status:?}"
-            );
+            let [CacheStatus::Written(first), CacheStatus::Hit(same), CacheStatus::Written(other)] =
+                &status[..]
+            else {
+                panic!("{status:?}")
+            };
+            assert!(first == same && first != other, "{status:?}");
             fs::remove_dir_all(&cache).unwrap();
             fs::remove_dir_all(&own).unwrap();
         }

@@ -47,7 +47,8 @@ pub(crate) fn all(peers: &dyn Peers, ours: bool) -> bool {
     peers.gather(vec![ours.into()]).iter().all(|theirs| theirs[..] == [1])
 }
 
-/// What each of them gives for its [`part`](Peers::part) of some things, put together: for each thing bytes, or why there are none.
+/// What each of them gives for its [`part`](Peers::part) of some things, put together: for each thing bytes, or
+/// why there are none.
 ///
 /// `None` if what came is no such thing.
 pub(crate) fn pool<const N: usize>(
