@@ -94,11 +94,11 @@ pub fn layers(weights: &Weights) -> Vec<String> {
     maps(&graph).map(|(name, _)| name.clone()).collect()
 }
 
-/// The last layer with maps of at least 6 x 6 places. docs/predict.md compares the layers.
+/// The last layer with maps of at least 12 x 12 places. docs/predict.md compares the layers.
 pub fn default_layer(weights: &Weights) -> String {
     let mut graph = Graph::new(Phase::Eval);
     weights.model.record(&mut graph, 1);
-    let fine = maps(&graph).rfind(|(_, v)| graph.shape(*v).h >= 6);
+    let fine = maps(&graph).rfind(|(_, v)| graph.shape(*v).h >= 12);
     fine.map_or_else(String::new, |(name, _)| name.clone())
 }
 
@@ -309,7 +309,7 @@ mod tests {
         let plain = weights(CbamPosition::None);
         assert_eq!(layers(&plain), ["block1", "block2", "block3", "block4", "out"]);
         assert_eq!(layers(&weights(CbamPosition::Block2)), layers(&plain));
-        assert_eq!(default_layer(&plain), "block3");
+        assert_eq!(default_layer(&plain), "block2");
         let mut explainer = Explainer::new(&plain, "block1", Isa::fastest()).unwrap();
         assert!(explainer.explain(&faces(1)[0], None).attention.is_none());
         let error = Explainer::new(&plain, "block9", Isa::fastest()).unwrap_err().to_string();
