@@ -20,7 +20,7 @@ impl Dataset {
     ///
     /// - a FER2013 CSV file, or a folder with `fer2013.csv` or `icml_face_data.csv` in it;
     /// - the CK+ tree (`cohn-kanade-images` and `Emotion`), all of it in `train`;
-    /// - a folder `<split>/<class>/*` of images, with split names as [`Split::from_str`] reads them;
+    /// - a folder `<split>/<class>/*` of images, with split names as [`Split`](crate::Split) reads them;
     /// - a folder `<class>/*` of images, all of it in `train`, to be cut with [`Dataset::fold`].
     ///
     /// Class folders are matched by synonyms and sorted as [`classes`] tells. Images of any size are

@@ -228,7 +228,7 @@ impl Team {
         [steps, bytes, waited, gradients, left].into_iter().for_each(|count| count.store(0, Relaxed));
     }
 
-    /// Communication since [`Team::forget_traffic`], a step in the mean.
+    /// Communication since the run started, a step in the mean.
     pub fn cost(&self) -> Cost {
         let Traffic { steps, bytes, waited, gradients, left } = &*self.traffic;
         let per_step = |x: &AtomicU64| x.load(Relaxed) as f64 / steps.load(Relaxed).max(1) as f64;
