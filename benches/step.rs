@@ -9,7 +9,7 @@ const BATCH: usize = 32;
 fn training_step(c: &mut Criterion) {
     let mut group = c.benchmark_group("step");
     group.throughput(Throughput::Elements(BATCH as u64)).sample_size(20);
-    let model = Model::new(CbamPosition::Block4, Loss::AmSoftmax { scale: 30.0, margin: 0.35 }, 7);
+    let model = Model::new(CbamPosition::Block4, Loss::AM_SOFTMAX, 7);
     for isa in Isa::available() {
         let mut g = Graph::new(Phase::Train);
         let net = model.record(&mut g, BATCH);

@@ -398,7 +398,7 @@ mod tests {
 
     #[test]
     fn a_step_reads_nothing_that_it_has_not_written() {
-        for loss in [Loss::AmSoftmax { scale: 30.0, margin: 0.35 }, Loss::Softmax] {
+        for loss in [Loss::AM_SOFTMAX, Loss::Softmax] {
             let clean = after_a_step((0.0, 0), loss);
             // NaN shows in sums, but not behind a maximum; large values do.
             for garbage in [(f32::NAN, 0xa5), (1e30, 0xff)] {

@@ -234,7 +234,7 @@ mod tests {
     use std::fs;
 
     fn weights(cbam: CbamPosition) -> Weights {
-        let model = Model::new(cbam, Loss::AmSoftmax { scale: 30.0, margin: 0.35 }, 2);
+        let model = Model::new(cbam, Loss::AM_SOFTMAX, 2);
         let normalisation = Normalisation { mean: 0.1 + 0.2, std: 0.3 };
         let classes = vec!["happy".to_owned(), "sad".to_owned()];
         Weights::new(model, classes, normalisation, 3, Isa::fastest()).unwrap()

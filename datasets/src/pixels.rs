@@ -46,9 +46,8 @@ impl Summary {
             let here = left.min(BLOCK);
             left -= here;
             crc.combine(&Hasher::new_with_initial_len(block.crc, here as u64));
-            // What a file says has to be added up without a panic.
-            sum = sum.wrapping_add(block.sum);
-            squares = squares.wrapping_add(block.squares);
+            sum += block.sum;
+            squares += block.squares;
         }
         Self { crc: crc.finalize(), sum, squares }
     }
@@ -72,7 +71,7 @@ enum Store {
 }
 
 impl Pixels {
-    /// Those of a packed file, whose blocks it has summarised so.
+    /// Those of a packed file, whose blocks were found to have these summaries.
     pub(crate) fn packed(values: Bytes, blocks: Vec<Summary>) -> Self {
         debug_assert_eq!(blocks.len(), values.len().div_ceil(BLOCK));
         Self(Store::Packed { values, blocks })

@@ -23,8 +23,8 @@ pub(super) fn open(data: &str, limit: Option<usize>, context: &Context) -> Resul
     open_with(data, limit, context, &Alone)
 }
 
-/// Opens `data` together with `peers`. Decoded copies are kept in the folder `MOUE_CACHE` (default: `moue` in the user's cache folder;
-/// empty: nowhere).
+/// Opens `data` together with `peers`. Decoded copies are kept in the folder `MOUE_CACHE` (default: `moue` in the
+/// user's cache folder; empty: nowhere).
 pub(super) fn open_with(
     data: &str,
     limit: Option<usize>,

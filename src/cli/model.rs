@@ -42,9 +42,6 @@ enum LossName {
     Svm,
 }
 
-/// AM-Softmax with its paper's constants.
-const AM_SOFTMAX: Loss = Loss::AmSoftmax { scale: 30.0, margin: 0.35 };
-
 /// Options that choose a model.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct ModelArgs {
@@ -91,7 +88,7 @@ impl ModelArgs {
             return usage("--identity-blocks: only for --model dnn-cbam or dnn");
         }
         let identity_blocks = self.identity_blocks as usize;
-        let loss = self.loss(if self.model == Network::CnnSvm { Loss::Svm } else { AM_SOFTMAX })?;
+        let loss = self.loss(if self.model == Network::CnnSvm { Loss::Svm } else { Loss::AM_SOFTMAX })?;
         Ok(Model {
             architecture,
             attention: self.attention,
@@ -108,7 +105,7 @@ impl ModelArgs {
 
     fn loss(&self, default: Loss) -> Result<Loss> {
         let loss = self.loss.map_or(default, |name| match name {
-            LossName::AmSoftmax => AM_SOFTMAX,
+            LossName::AmSoftmax => Loss::AM_SOFTMAX,
             LossName::Softmax => Loss::Softmax,
             LossName::Svm => Loss::Svm,
         });

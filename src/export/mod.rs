@@ -15,7 +15,7 @@ mod tests {
     /// Every kind of layer and head.
     pub(super) fn models() -> Vec<Model> {
         use CbamPosition::{Block1, Block2, Block3, Block4, Input, None, Pools};
-        let am = Loss::AmSoftmax { scale: 30.0, margin: 0.35 };
+        let am = Loss::AM_SOFTMAX;
         let plain = |cbam| Model::new(cbam, Loss::Softmax, 7);
         let mut models: Vec<Model> = [Input, Block1, Block2, Block3, Block4].map(plain).into();
         models.extend([

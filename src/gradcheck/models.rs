@@ -8,7 +8,7 @@ const BATCH: usize = 2;
 
 pub(super) fn checks(suite: &mut Suite) {
     use CbamPosition::{Block1, Block2, Block3, Block4, Input, None, Pools};
-    let losses = [("am-softmax", Loss::AmSoftmax { scale: 30.0, margin: 0.35 }), ("softmax", Loss::Softmax)];
+    let losses = [("am-softmax", Loss::AM_SOFTMAX), ("softmax", Loss::Softmax)];
     for cbam in [Block4, None, Input, Block1, Block2, Block3] {
         for (loss_name, loss) in losses {
             let model = Model::new(cbam, loss, 7);

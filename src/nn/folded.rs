@@ -260,7 +260,7 @@ mod tests {
     #[test]
     fn folding_changes_nothing() {
         use CbamPosition::{Block2, Block4, None, Pools};
-        let am = Loss::AmSoftmax { scale: 30.0, margin: 0.35 };
+        let am = Loss::AM_SOFTMAX;
         let plain = |cbam| Model::new(cbam, Loss::Softmax, 7);
         for model in [
             Model::new(Block4, am, 7),
@@ -288,7 +288,7 @@ mod tests {
     /// An image's logits are the same bits in any batch, on any number of threads.
     #[test]
     fn batch_and_threads_do_not_matter() {
-        let am = Loss::AmSoftmax { scale: 30.0, margin: 0.35 };
+        let am = Loss::AM_SOFTMAX;
         let model = Model::new(CbamPosition::Block4, am, 7);
         let folded = model.fold::<f32>(Isa::fastest(), &params(&model).cast()).unwrap();
         let all = infer(&model, 9, false, &folded);

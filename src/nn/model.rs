@@ -57,6 +57,9 @@ pub enum Loss {
 }
 
 impl Loss {
+    /// AM-Softmax with its paper's constants.
+    pub const AM_SOFTMAX: Self = Self::AmSoftmax { scale: 30.0, margin: 0.35 };
+
     /// `softmax`, `am-softmax` or `svm`.
     pub fn name(&self) -> &'static str {
         match self {
@@ -198,7 +201,7 @@ mod tests {
     #[test]
     fn parameters_and_cost_are_the_papers() {
         let mut g = Graph::new(Phase::Train);
-        let am = Loss::AmSoftmax { scale: 30.0, margin: 0.35 };
+        let am = Loss::AM_SOFTMAX;
         let net = model(CbamPosition::Block4, am).record(&mut g, 32);
         assert_eq!(g.init_params(&mut Rng::new(0)).count(), 498_866);
         let plan = g.compile::<f32>(net.loss, Isa::fastest()).unwrap();
@@ -226,7 +229,7 @@ mod tests {
     fn every_position_and_loss_records() {
         use CbamPosition::*;
         for cbam in [None, Input, Block1, Block2, Block3, Block4] {
-            for loss in [Loss::Softmax, Loss::AmSoftmax { scale: 30.0, margin: 0.35 }] {
+            for loss in [Loss::Softmax, Loss::AM_SOFTMAX] {
                 let mut g = Graph::new(Phase::Eval);
                 let net = model(cbam, loss).record(&mut g, 1);
                 assert_eq!(g.shape(net.logits).c, 7);

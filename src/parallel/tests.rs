@@ -23,7 +23,7 @@ struct Trained {
 }
 
 fn dnn_cbam() -> Model {
-    Model::new(CbamPosition::Block4, Loss::AmSoftmax { scale: 30.0, margin: 0.35 }, 7)
+    Model::new(CbamPosition::Block4, Loss::AM_SOFTMAX, 7)
 }
 
 /// Trains on `ranks` ranks of `threads` threads each; all of them come to the same.

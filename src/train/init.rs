@@ -74,7 +74,7 @@ mod tests {
         // Buffers start the same whatever the seed.
         source.params.get_mut("stem.bn1.mean").unwrap().fill(0.25);
         source.save(&path).unwrap();
-        let margin = Loss::AmSoftmax { scale: 30.0, margin: 0.35 };
+        let margin = Loss::AM_SOFTMAX;
         for (loss, classes, same) in [
             (softmax, ["happy", "sad"], true),
             (softmax, ["sad", "happy"], false),

@@ -23,7 +23,8 @@ use tokio::sync::mpsc;
 /// Serve a page that tells the expressions in photos, and a service for programs, until Ctrl-C or SIGTERM.
 ///
 /// GET / is the page. POST /predict takes the bytes of an image and answers with what `moue predict --json` has in its
-/// results; POST /predict?explain adds heat maps to the first twelve faces, as `moue predict --explain` draws them. GET /metrics is for Prometheus, GET /healthz for whoever watches the service. Nothing is stored, and nothing
+/// results; POST /predict?explain adds heat maps to the first twelve faces, as `moue predict --explain` draws them. GET
+/// /metrics is for Prometheus, GET /healthz for whoever watches the service. Nothing is stored, and nothing
 /// leaves the machine.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
