@@ -19,6 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+STEM = 32
 WIDTHS = [32, 64, 128, 256]
 FEATURES = 128
 VGG, VGG_DENSE = [64, 128, 256, 512], [512, 128]
@@ -163,7 +164,7 @@ class Network(nn.Module):
         self.attention, self.cbam_at = ATTENTION[model.get("attention", "cbam")], model["cbam"]
         architecture = model.get("architecture", "dnn")
         if architecture == "dnn":
-            features = self.dnn(model.get("identity_blocks", 0), standard)
+            features = self.dnn(model.get("widths", WIDTHS), model.get("identity_blocks", 0), standard)
         elif architecture == "vgg":
             features = self.stacks(2, VGG, VGG_DENSE)
         else:
@@ -174,13 +175,13 @@ class Network(nn.Module):
         self.add_module(name, module)
         self.parts.append(name)
 
-    def dnn(self, identity_blocks, standard):
-        self.part("stem", Stem(WIDTHS[0]))
-        self.attend("input", WIDTHS[0])
-        for i, (cin, c) in enumerate(zip([WIDTHS[0]] + WIDTHS, WIDTHS), 1):
+    def dnn(self, widths, identity_blocks, standard):
+        self.part("stem", Stem(STEM))
+        self.attend("input", STEM)
+        for i, (cin, c) in enumerate(zip([STEM] + widths, widths), 1):
             self.part(f"block{i}", Block(cin, c, standard, identity_blocks))
             self.attend(f"block{i}", c)
-        self.part("out", Out(WIDTHS[-1], FEATURES))
+        self.part("out", Out(widths[-1], FEATURES))
         return FEATURES
 
     def attend(self, here, c):

@@ -2,7 +2,9 @@
 
 use super::{not_negative, positive};
 use crate::error::{Error, Result};
-use crate::nn::{Architecture, Attention, CbamPosition, Loss, MAX_IDENTITY_BLOCKS, Model};
+use crate::nn::{
+    Architecture, Attention, CbamPosition, Loss, MAX_IDENTITY_BLOCKS, MAX_WIDTH, Model, WIDTHS, Widths,
+};
 use clap::ValueEnum;
 
 /// Networks by name.
@@ -57,6 +59,9 @@ pub(super) struct ModelArgs {
     /// Identity residual blocks behind each of the DNN's convolutional ones: a deeper network.
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=MAX_IDENTITY_BLOCKS as i64))]
     identity_blocks: u32,
+    /// Channels of the DNN's four residual blocks: a wider or narrower network [default: 32,64,128,256].
+    #[arg(long, value_name = "A,B,C,D", value_parser = widths)]
+    widths: Option<Widths>,
     /// What is minimised [default: svm for cnn-svm, else am-softmax].
     #[arg(long, value_enum)]
     loss: Option<LossName>,
@@ -66,6 +71,15 @@ pub(super) struct ModelArgs {
     /// AM-Softmax: margin of the true class's cosine [default: 0.35].
     #[arg(long, value_name = "M", allow_negative_numbers = true, value_parser = not_negative)]
     margin: Option<f64>,
+}
+
+/// Parses an option's value.
+fn widths(text: &str) -> Result<Widths, String> {
+    let numbers: Option<Vec<usize>> = text.split(',').map(|part| part.trim().parse().ok()).collect();
+    numbers
+        .and_then(|numbers| Widths::try_from(numbers).ok())
+        .filter(|widths| widths.iter().all(|width| (1..=MAX_WIDTH).contains(width)))
+        .ok_or_else(|| format!("not four numbers from 1 to {MAX_WIDTH}, such as 64,128,256,256"))
 }
 
 impl ModelArgs {
@@ -87,12 +101,16 @@ impl ModelArgs {
         if self.identity_blocks > 0 && architecture != Architecture::Dnn {
             return usage("--identity-blocks: only for --model dnn-cbam or dnn");
         }
+        if self.widths.is_some() && architecture != Architecture::Dnn {
+            return usage("--widths: only for --model dnn-cbam or dnn");
+        }
         let identity_blocks = self.identity_blocks as usize;
         let loss = self.loss(if self.model == Network::CnnSvm { Loss::Svm } else { Loss::AM_SOFTMAX })?;
         Ok(Model {
             architecture,
             attention: self.attention,
             identity_blocks,
+            widths: self.widths.unwrap_or(WIDTHS),
             ..Model::new(cbam, loss, classes)
         })
     }

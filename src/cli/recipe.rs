@@ -52,18 +52,19 @@ pub(super) struct RecipeArgs {
     refinements: Refinements,
     /// Fine-tune: start from these weights, or from `pretrained`, those that ship with moue [default: random ones]. They
     /// decide the network and, unless told, the loss; the head is new where classes or loss are others.
-    #[arg(long, value_name = "WEIGHTS", conflicts_with_all = ["model", "cbam", "attention", "identity_blocks"])]
+    #[arg(long, value_name = "WEIGHTS", conflicts_with_all = ["model", "cbam", "attention", "identity_blocks", "widths"])]
     init: Option<String>,
 }
 
 /// Names of the options above but for the epochs, for --resume to exclude them.
-pub(super) const RECIPE: [&str; 22] = [
+pub(super) const RECIPE: [&str; 23] = [
     "data",
     "limit",
     "model",
     "cbam",
     "attention",
     "identity_blocks",
+    "widths",
     "loss",
     "scale",
     "margin",

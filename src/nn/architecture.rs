@@ -1,7 +1,7 @@
 //! The networks from face to embedding.
 
 use super::layers::Layers;
-use super::model::{STEM, WIDTHS};
+use super::model::STEM;
 use super::{CbamPosition, FEATURES, Model, attend};
 use crate::graph::Var;
 use crate::params::Init;
@@ -76,7 +76,7 @@ impl Model {
         };
         let h = layers.stem(faces, STEM);
         let mut h = attend_here(layers, h, Input);
-        for (i, (&width, here)) in WIDTHS.iter().zip([Block1, Block2, Block3, Block4]).enumerate() {
+        for (i, (&width, here)) in self.widths.iter().zip([Block1, Block2, Block3, Block4]).enumerate() {
             let name = format!("block{}", i + 1);
             h = layers.residual_block(&name, h, width).into();
             for k in 0..self.identity_blocks {

@@ -9,9 +9,17 @@ use serde::{Deserialize, Serialize};
 /// Length of the embedding.
 pub const FEATURES: usize = 128;
 
-/// Channels of the input module and of the four residual blocks.
+/// Channels of the input module.
 pub(super) const STEM: usize = 32;
-pub(super) const WIDTHS: [usize; 4] = [32, 64, 128, 256];
+
+/// Channels of the four residual blocks.
+pub type Widths = [usize; 4];
+
+/// The paper's.
+pub(crate) const WIDTHS: Widths = [32, 64, 128, 256];
+
+/// Most channels of a residual block.
+pub(crate) const MAX_WIDTH: usize = 512;
 
 /// Most identity blocks behind each convolutional one.
 pub(crate) const MAX_IDENTITY_BLOCKS: usize = 8;
@@ -84,10 +92,21 @@ pub struct Model {
     /// Identity residual blocks behind each convolutional one of the DNN.
     #[serde(default)]
     pub identity_blocks: usize,
+    /// Channels of the DNN's four residual blocks.
+    #[serde(default = "papers_widths", skip_serializing_if = "are_the_papers")]
+    pub widths: Widths,
     /// Loss, which decides the head too.
     pub loss: Loss,
     /// Number of classes.
     pub classes: usize,
+}
+
+fn papers_widths() -> Widths {
+    WIDTHS
+}
+
+fn are_the_papers(widths: &Widths) -> bool {
+    *widths == WIDTHS
 }
 
 /// A recorded model.
@@ -109,15 +128,18 @@ impl Model {
     /// The paper's network with a CBAM at this position.
     pub const fn new(cbam: CbamPosition, loss: Loss, classes: usize) -> Self {
         let (architecture, attention) = (Architecture::Dnn, Attention::Cbam);
-        Self { architecture, cbam, attention, identity_blocks: 0, loss, classes }
+        Self { architecture, cbam, attention, identity_blocks: 0, widths: WIDTHS, loss, classes }
     }
 
-    /// Checks what a file can say and no one would ask for: the number of identity blocks, and a CBAM where the
-    /// architecture has no place for it.
+    /// Checks what a file can say and no one would ask for: the number of identity blocks or of channels, and a
+    /// CBAM where the architecture has no place for it.
     pub(crate) fn check(&self) -> Result<(), String> {
-        let Self { architecture, cbam, identity_blocks, .. } = *self;
+        let Self { architecture, cbam, identity_blocks, widths, .. } = *self;
         if identity_blocks > MAX_IDENTITY_BLOCKS {
             return Err(format!("a model cannot have {identity_blocks} identity blocks"));
+        }
+        if let Some(width) = widths.iter().find(|width| !(1..=MAX_WIDTH).contains(width)) {
+            return Err(format!("a model cannot have {width} channels"));
         }
         if !architecture.takes(cbam) {
             return Err(format!("the network {} has no place {cbam:?} for a CBAM", self.name()));
@@ -207,6 +229,22 @@ mod tests {
         let plan = g.compile::<f32>(net.loss, Isa::fastest()).unwrap();
         assert_eq!(plan.macs(), 32 * 43_577_586, "multiply-adds, summed by hand from the layers' shapes");
         assert!(2 * plan.arena_bytes() <= plan.unshared_bytes(), "liveness halves the memory at least");
+    }
+
+    /// Summed by hand from the layers' shapes, as above; softmax adds a bias to each class.
+    #[test]
+    fn a_wider_network_has_the_size_that_is_told() {
+        let wide = Model { widths: [64, 128, 256, 256], ..model(CbamPosition::Block4, Loss::Softmax) };
+        let mut g = Graph::new(Phase::Train);
+        wide.record(&mut g, 2);
+        assert_eq!(g.init_params(&mut Rng::new(0)).count(), 697_785);
+        let written = serde_json::to_value(wide).unwrap();
+        assert_eq!(serde_json::from_value::<Model>(written).unwrap(), wide);
+        let papers = serde_json::to_string(&model(CbamPosition::Block4, Loss::Softmax)).unwrap();
+        assert!(!papers.contains("widths"), "files are as before there were other widths: {papers}");
+        for widths in [[0, 64, 128, 256], [32, 64, 128, MAX_WIDTH + 1]] {
+            assert!(Model { widths, ..wide }.check().is_err());
+        }
     }
 
     /// 9 * cin * cout weights and 2 * cout numbers of a norm for each convolution, cin * cout + cout for each dense

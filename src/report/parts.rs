@@ -118,6 +118,7 @@ pub(super) fn configuration(config: &Config) -> Table {
     table.row(["model", model.name()]);
     table.row(["attention", &format!("{} at {}", name(model.attention), name(model.cbam))]);
     table.row(["identity blocks", &model.identity_blocks.to_string()]);
+    table.row(["channels of the blocks", &format!("{:?}", model.widths)]);
     table.row(["loss", &name(model.loss)]);
     table.row(["classes", &model.classes.to_string()]);
     table.row(["epochs", &config.epochs.to_string()]);

@@ -48,8 +48,11 @@ pub(super) fn start_from(from: &str, weights: &mut Weights) -> Result<String> {
 }
 
 fn describe(model: Model) -> String {
-    let Model { identity_blocks, attention, cbam, .. } = model;
-    format!("{} ({attention:?} at {cbam:?}, {identity_blocks} identity blocks)", model.name())
+    let Model { identity_blocks, widths, attention, cbam, .. } = model;
+    format!(
+        "{} ({attention:?} at {cbam:?}, {identity_blocks} identity blocks, widths {widths:?})",
+        model.name()
+    )
 }
 
 #[cfg(test)]

@@ -120,7 +120,7 @@ const fn ck(name: &'static str, title: &'static str, by: Folding, copies: usize,
 }
 
 /// All of them, in the order in which they are run: what the paper claims first.
-pub const EXPERIMENTS: [Experiment; 28] = [
+pub const EXPERIMENTS: [Experiment; 29] = [
     fer("fer-dnn-cbam", "DNN-CBAM", dnn(CbamPosition::Block4, Loss::AM_SOFTMAX)),
     ck("ckplus-dnn-cbam", "DNN-CBAM", Folding::Image, 0, false),
     fer("fer-dnn", "DNN", dnn(CbamPosition::None, Loss::Softmax)),
@@ -150,6 +150,7 @@ pub const EXPERIMENTS: [Experiment; 28] = [
     beyond("beyond-strong", "stronger augmentation", |c| c.augment = Augmentation::Strong),
     beyond("beyond-average", "averaged weights 0.999", |c| c.refinements.average = 0.999),
     beyond("beyond-deeper", "identity blocks", |c| c.model.identity_blocks = 1),
+    beyond("beyond-wider", "blocks of 64, 128, 256, 256 channels", |c| c.model.widths = [64, 128, 256, 256]),
     beyond("beyond-se", "squeeze-and-excitation in place of CBAM", |c| c.model.attention = Attention::Se),
 ];
 
