@@ -54,7 +54,9 @@ pub use elementwise::ElementwiseKernels;
 pub use folded::{Folded, FoldedKernels, FoldedKind};
 pub use linear::LinearKernels;
 pub use loss::{LossKernels, MarginSoftmax};
-pub use norm::{Affine, AffineGrad, AffineKernels, BatchNorm, BatchNormBackward, NormGrad, NormKernels};
+pub use norm::{
+    Affine, AffineGrad, AffineKernels, BatchNorm, BatchNormBackward, NormChannels, NormGrad, NormKernels,
+};
 pub use norm_conv::{ConvLayer, InputGrad, NormConv, NormConvBackward, NormConvForward, NormConvKernels};
 pub use pointwise::PointwiseKernels;
 pub use pool::PoolKernels;

@@ -4,7 +4,7 @@ use super::{Backward, Forward, Gradient, MAX_PARAMS, Operands, Operation, Run, S
 use crate::gradcheck::{Checked, Suite, sweep};
 use crate::graph::{Buffer, Graph, Param, Phase, Var};
 use crate::nn::norm_params;
-use moue_kernels::{BatchNorm as Geometry, BatchNormBackward, Element, Shape};
+use moue_kernels::{BatchNorm as Geometry, BatchNormBackward, Element, NormChannels, Shape};
 
 /// Added to the variance.
 pub(crate) const EPS: f64 = 1e-5;
@@ -100,23 +100,23 @@ impl<T: Element> Run<T> for BatchNorm {
         }
         let pixels = io.batch.measured().count(self.0.shape.pixels());
         run_on(self.0.train, pixels, io.aux, io.buffers);
-        T::batch_norm_apply(io.isa, &self.0, io.x[0], io.w[0], io.w[1], io.aux, io.y, io.scratch);
+        let channels = NormChannels { gamma: io.w[0], beta: io.w[1], stats: io.aux };
+        T::batch_norm_apply(io.isa, &self.0, io.x[0], channels, io.y, io.scratch);
     }
 
     fn backward(&self, io: Backward<'_, T>) {
         let [dx, _] = io.dx;
         let [Some(dgamma), Some(dbeta), ..] = io.dw else { unreachable!("two parameters") };
-        let (x, [gamma, beta, ..], stats, dy) = (io.x[0], io.w, io.aux, io.dy);
+        let (x, dy) = (io.x[0], io.dy);
+        let channels = NormChannels { gamma: io.w[0], beta: io.w[1], stats: io.aux };
         let (sums, scratch) = io.scratch.split_at_mut(sums_len(self.0.shape.c));
         let sums = &mut sums[..2 * self.0.shape.c];
-        T::batch_norm_sums(io.isa, &self.0, x, gamma, beta, stats, dy, sums, scratch);
+        T::batch_norm_sums(io.isa, &self.0, x, channels, dy, sums, scratch);
         let measured = io.batch.measured();
         measured.sum(sums);
         let args = BatchNormBackward {
             x,
-            gamma,
-            beta,
-            stats,
+            channels,
             dy,
             sums,
             pixels: measured.count(self.0.shape.pixels()),

@@ -27,17 +27,24 @@ pub struct BatchNorm {
     pub train: bool,
 }
 
+/// What a batch norm does to each channel.
+#[derive(Clone, Copy, Debug)]
+pub struct NormChannels<'a, T> {
+    /// Scale, `[c]`.
+    pub gamma: &'a [T],
+    /// Shift, `[c]`.
+    pub beta: &'a [T],
+    /// Mean and biased variance, `[2, c]`: those of the batch in training, the running ones in evaluation.
+    pub stats: &'a [T],
+}
+
 /// Arguments of [`NormKernels::batch_norm_backward`].
 #[derive(Debug)]
 pub struct BatchNormBackward<'a, T> {
     /// The forward input.
     pub x: &'a [T],
-    /// Scale, `[c]`.
-    pub gamma: &'a [T],
-    /// Shift, `[c]`.
-    pub beta: &'a [T],
-    /// Mean and biased variance, `[2, c]`, as the forward pass left or was given them.
-    pub stats: &'a [T],
+    /// As in the forward pass.
+    pub channels: NormChannels<'a, T>,
     /// Gradient of the output.
     pub dy: &'a [T],
     /// What [`NormKernels::batch_norm_sums`] gives, over the whole batch...
@@ -64,29 +71,23 @@ pub trait NormKernels: Sized {
     /// Merges the mean and biased variance `from` of `images[1]` images into those of `images[0]`, both `[2, c]` (Chan
     /// et al. 1979, eq. 2.1, divided by the number of pixels).
     fn merge_statistics(isa: Isa, images: [usize; 2], into: &mut [Self], from: &[Self]);
-    /// Overwrites `y`, with the mean and variance in `stats`; computed as y = x * scale + shift with
-    /// scale = gamma * rstd, shift = beta - mean * scale, rstd = 1 / sqrt(var + eps).
-    #[allow(clippy::too_many_arguments)]
+    /// Overwrites `y`; computed as y = x * scale + shift with scale = gamma * rstd, shift = beta - mean * scale,
+    /// rstd = 1 / sqrt(var + eps).
     fn batch_norm_apply(
         isa: Isa,
         norm: &BatchNorm,
         x: &[Self],
-        gamma: &[Self],
-        beta: &[Self],
-        stats: &[Self],
+        channels: NormChannels<'_, Self>,
         y: &mut [Self],
         scratch: &mut [Self],
     );
     /// Overwrites `sums`, `[2, c]`, with the sums over n, h, w of the gradient behind the ReLU and of its products with
     /// the normalised x: the gradients of beta and gamma.
-    #[allow(clippy::too_many_arguments)]
     fn batch_norm_sums(
         isa: Isa,
         norm: &BatchNorm,
         x: &[Self],
-        gamma: &[Self],
-        beta: &[Self],
-        stats: &[Self],
+        channels: NormChannels<'_, Self>,
         dy: &[Self],
         sums: &mut [Self],
         scratch: &mut [Self],
@@ -129,18 +130,16 @@ impl NormKernels for f32 {
         isa: Isa,
         norm: &BatchNorm,
         x: &[Self],
-        gamma: &[Self],
-        beta: &[Self],
-        stats: &[Self],
+        channels: NormChannels<'_, Self>,
         y: &mut [Self],
         scratch: &mut [Self],
     ) {
         let (shape, c, image) = (norm.shape, norm.shape.c, norm.shape.image_len());
         assert_eq!(x.len(), shape.len(), "x is not {shape}");
         assert_eq!(y.len(), shape.len(), "y is not {shape}");
-        assert_parameters(c, gamma, beta, stats);
+        channels.check(c);
         let (constants, _) = split_scratch(shape, scratch);
-        fill_constants(norm, gamma, beta, stats, constants);
+        fill_constants(norm, channels, constants);
         let (scale, shift) = (&constants[c..2 * c], &constants[2 * c..3 * c]);
         each_image(image, shape.len(), y, |n, y| {
             isa.run(Normalise { norm, x: &x[n * image..][..image], scale, shift, y });
@@ -151,9 +150,7 @@ impl NormKernels for f32 {
         isa: Isa,
         norm: &BatchNorm,
         x: &[Self],
-        gamma: &[Self],
-        beta: &[Self],
-        stats: &[Self],
+        channels: NormChannels<'_, Self>,
         dy: &[Self],
         sums: &mut [Self],
         scratch: &mut [Self],
@@ -162,13 +159,13 @@ impl NormKernels for f32 {
         assert_eq!(x.len(), shape.len(), "x is not {shape}");
         assert_eq!(dy.len(), shape.len(), "dy is not {shape}");
         assert_eq!(sums.len(), 2 * c, "sums are not [2, {c}]");
-        assert_parameters(c, gamma, beta, stats);
+        channels.check(c);
         let (constants, slots) = split_scratch(shape, scratch);
         let constants = &mut constants[..3 * c];
-        fill_constants(norm, gamma, beta, stats, constants);
+        fill_constants(norm, channels, constants);
         let (rstd, rest) = constants.split_at(c);
         let (scale, shift) = rest.split_at(c);
-        let channels = Channels { mean: &stats[..c], rstd, scale, shift };
+        let channels = Channels { mean: &channels.stats[..c], rstd, scale, shift };
         each_image(2 * c, shape.len(), slots, |n, sums| {
             let at = n * image..(n + 1) * image;
             isa.run(BackwardSums { norm, x: &x[at.clone()], dy: &dy[at], channels, sums });
@@ -177,14 +174,14 @@ impl NormKernels for f32 {
     }
 
     fn batch_norm_backward(isa: Isa, norm: &BatchNorm, args: BatchNormBackward<'_, Self>) {
-        let BatchNormBackward { x, gamma, beta, stats, dy, sums, pixels, dx, dgamma, dbeta, scratch } = args;
+        let BatchNormBackward { x, channels, dy, sums, pixels, dx, dgamma, dbeta, scratch } = args;
         let (shape, c, image) = (norm.shape, norm.shape.c, norm.shape.image_len());
         assert_eq!(x.len(), shape.len(), "x is not {shape}");
         assert_eq!(dy.len(), shape.len(), "dy is not {shape}");
         assert_eq!(sums.len(), 2 * c, "sums are not [2, {c}]");
         assert_eq!(dgamma.to.len(), c, "dgamma is not [{c}]");
         assert_eq!(dbeta.to.len(), c, "dbeta is not [{c}]");
-        assert_parameters(c, gamma, beta, stats);
+        channels.check(c);
         let (sum_dy, sum_dy_xhat) = sums.split_at(c);
         put_sums(sum_dy, dbeta);
         put_sums(sum_dy_xhat, dgamma);
@@ -193,7 +190,7 @@ impl NormKernels for f32 {
         assert_eq!(dx.to.len(), shape.len(), "dx is not {shape}");
         let (constants, _) = split_scratch(shape, scratch);
         let (constants, for_dx) = constants.split_at_mut(3 * c);
-        fill_constants(norm, gamma, beta, stats, constants);
+        fill_constants(norm, channels, constants);
         let (rstd, rest) = constants.split_at(c);
         let (scale, shift) = rest.split_at(c);
         let (by_x, constant) = for_dx.split_at_mut(c);
@@ -201,7 +198,7 @@ impl NormKernels for f32 {
             let per_pixel = 1.0 / pixels as f32;
             for k in 0..c {
                 by_x[k] = -scale[k] * rstd[k] * sum_dy_xhat[k] * per_pixel;
-                constant[k] = -scale[k] * sum_dy[k] * per_pixel - by_x[k] * stats[k];
+                constant[k] = -scale[k] * sum_dy[k] * per_pixel - by_x[k] * channels.stats[k];
             }
         } else {
             by_x.fill(0.0);
@@ -216,14 +213,17 @@ impl NormKernels for f32 {
     }
 }
 
-fn assert_parameters(c: usize, gamma: &[f32], beta: &[f32], stats: &[f32]) {
-    assert_eq!(gamma.len(), c, "gamma is not [{c}]");
-    assert_eq!(beta.len(), c, "beta is not [{c}]");
-    assert_eq!(stats.len(), 2 * c, "stats are not [2, {c}]");
+impl<T> NormChannels<'_, T> {
+    fn check(self, c: usize) {
+        assert_eq!(self.gamma.len(), c, "gamma is not [{c}]");
+        assert_eq!(self.beta.len(), c, "beta is not [{c}]");
+        assert_eq!(self.stats.len(), 2 * c, "stats are not [2, {c}]");
+    }
 }
 
 /// Writes rstd, scale and shift, `[c]` each. Scalar: a few hundred channels at most.
-fn fill_constants(norm: &BatchNorm, gamma: &[f32], beta: &[f32], stats: &[f32], constants: &mut [f32]) {
+fn fill_constants(norm: &BatchNorm, channels: NormChannels<'_, f32>, constants: &mut [f32]) {
+    let NormChannels { gamma, beta, stats } = channels;
     let c = norm.shape.c;
     let (mean, var) = stats.split_at(c);
     for k in 0..c {
@@ -382,7 +382,8 @@ mod tests {
         let isa = Isa::fastest();
         f32::batch_norm_stats(isa, shape, &x, &mut stats, &mut scratch);
         assert!(stats[5..].iter().all(|&v| (0.0..1e-12).contains(&v)), "{stats:?}");
-        f32::batch_norm_apply(isa, &norm, &x, &[1.0; 5], &[0.25; 5], &stats, &mut y, &mut scratch);
+        let channels = NormChannels { gamma: &[1.0; 5], beta: &[0.25; 5], stats: &stats };
+        f32::batch_norm_apply(isa, &norm, &x, channels, &mut y, &mut scratch);
         assert!(y.iter().all(|y| (y - 0.25).abs() < 1e-4), "{y:?}");
     }
 }

@@ -31,12 +31,11 @@ impl NormKernels for f64 {
         _: Isa,
         norm: &BatchNorm,
         x: &[Self],
-        gamma: &[Self],
-        beta: &[Self],
-        stats: &[Self],
+        channels: NormChannels<'_, Self>,
         y: &mut [Self],
         _: &mut [Self],
     ) {
+        let NormChannels { gamma, beta, stats } = channels;
         for i in 0..x.len() {
             let k = i % norm.shape.c;
             let xhat = normalised(norm, stats, x[i], k);
@@ -49,9 +48,7 @@ impl NormKernels for f64 {
         _: Isa,
         norm: &BatchNorm,
         x: &[Self],
-        gamma: &[Self],
-        beta: &[Self],
-        stats: &[Self],
+        channels: NormChannels<'_, Self>,
         dy: &[Self],
         sums: &mut [Self],
         _: &mut [Self],
@@ -59,18 +56,18 @@ impl NormKernels for f64 {
         let c = norm.shape.c;
         sums.fill(0.0);
         for i in 0..x.len() {
-            let inner = behind_relu(norm, [gamma, beta], stats, x, dy, i);
+            let inner = behind_relu(norm, channels, x, dy, i);
             sums[i % c] += inner;
-            sums[c + i % c] += inner * normalised(norm, stats, x[i], i % c);
+            sums[c + i % c] += inner * normalised(norm, channels.stats, x[i], i % c);
         }
     }
 
     fn batch_norm_backward(_: Isa, norm: &BatchNorm, args: BatchNormBackward<'_, Self>) {
-        let BatchNormBackward { x, gamma, beta, stats, dy, sums, pixels, dx, mut dgamma, mut dbeta, .. } =
-            args;
+        let BatchNormBackward { x, channels, dy, sums, pixels, dx, mut dgamma, mut dbeta, .. } = args;
+        let NormChannels { gamma, stats, .. } = channels;
         let (c, m) = (norm.shape.c, pixels as f64);
         let xhat = |i: usize| normalised(norm, stats, x[i], i % c);
-        let inner = |i: usize| behind_relu(norm, [gamma, beta], stats, x, dy, i);
+        let inner = |i: usize| behind_relu(norm, channels, x, dy, i);
         let mut dx = dx;
         for k in 0..c {
             let channel = || (k..x.len()).step_by(c);
@@ -88,14 +85,8 @@ impl NormKernels for f64 {
 }
 
 /// The gradient behind the ReLU.
-fn behind_relu(
-    norm: &BatchNorm,
-    [gamma, beta]: [&[f64]; 2],
-    stats: &[f64],
-    x: &[f64],
-    dy: &[f64],
-    i: usize,
-) -> f64 {
+fn behind_relu(norm: &BatchNorm, channels: NormChannels<'_, f64>, x: &[f64], dy: &[f64], i: usize) -> f64 {
+    let NormChannels { gamma, beta, stats } = channels;
     let k = i % norm.shape.c;
     let passed = !norm.relu || normalised(norm, stats, x[i], k) * gamma[k] + beta[k] > 0.0;
     if passed { dy[i] } else { 0.0 }

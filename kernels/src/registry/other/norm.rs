@@ -1,6 +1,6 @@
 use super::super::{Bound, Case, Entry, Fill, Shapes};
 use super::{MODES, grad, map_shapes, named, with_previous};
-use crate::{BatchNorm, BatchNormBackward, Element, Isa, Mode};
+use crate::{BatchNorm, BatchNormBackward, Element, Isa, Mode, NormChannels};
 
 #[derive(Clone, Copy, PartialEq)]
 enum Pass {
@@ -110,19 +110,21 @@ impl Entry for Norm {
         let norm = &self.norm;
         let mode = match self.pass {
             Pass::Stats => return T::batch_norm_stats(isa, norm.shape, i[0], o[0], scratch),
-            Pass::Apply => return T::batch_norm_apply(isa, norm, i[0], i[1], i[2], i[3], o[0], scratch),
+            Pass::Apply => {
+                let channels = NormChannels { gamma: i[1], beta: i[2], stats: i[3] };
+                return T::batch_norm_apply(isa, norm, i[0], channels, o[0], scratch);
+            }
             Pass::BackwardParameters => Mode::Set,
             Pass::Backward(mode) => mode,
         };
         let ([x, gamma, beta, stats, dy], previous) = i.split_first_chunk().expect("five inputs");
         let ([dgamma, dbeta], dx) = o.split_first_chunk_mut().expect("two outputs");
+        let channels = NormChannels { gamma, beta, stats };
         let mut sums = vec![T::default(); 2 * norm.shape.c];
-        T::batch_norm_sums(isa, norm, x, gamma, beta, stats, dy, &mut sums, scratch);
+        T::batch_norm_sums(isa, norm, x, channels, dy, &mut sums, scratch);
         let args = BatchNormBackward {
             x,
-            gamma,
-            beta,
-            stats,
+            channels,
             dy,
             sums: &sums,
             pixels: norm.shape.pixels(),
