@@ -234,6 +234,7 @@ mod tests {
             augment: Augmentation::Paper,
             refinements: Refinements { average: 0.5, ..Refinements::default() },
             init: None,
+            teaching: None,
             cooperation: Default::default(),
         };
         let mut average = Average::new(0.5, &weights.params);

@@ -32,6 +32,7 @@ pub trait Element:
     + LinearKernels
     + LossKernels
     + SvmKernels
+    + DistributionKernels
     + AdamKernels
     + SgdKernels
 {

@@ -7,7 +7,7 @@ use crate::nn::Loss;
 use crate::optim::Method;
 use crate::output::errln;
 use crate::train::{
-    Augmentation, Config, Fold, MAX_BATCH, MAX_EPOCHS, Refinements, Schedule, initial_weights,
+    Augmentation, Config, Fold, MAX_BATCH, MAX_EPOCHS, Refinements, Schedule, Teaching, initial_weights,
 };
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
@@ -54,10 +54,26 @@ pub(super) struct RecipeArgs {
     /// decide the network and, unless told, the loss; the head is new where classes or loss are others.
     #[arg(long, value_name = "WEIGHTS", conflicts_with_all = ["model", "cbam", "attention", "identity_blocks", "widths"])]
     init: Option<String>,
+    /// Knowledge distillation: learn from this trained network of the same classes, or from `pretrained`; given several
+    /// times, from their mean. Only for --loss softmax.
+    #[arg(long, value_name = "WEIGHTS")]
+    teacher: Vec<String>,
+    /// The teachers' share of the target; the rest is the label's [default: 0.7].
+    #[arg(long, value_name = "SHARE", requires = "teacher", allow_negative_numbers = true, value_parser = share)]
+    teacher_share: Option<f64>,
+}
+
+/// Unless told.
+const TEACHER_SHARE: f64 = 0.7;
+
+/// Parses an option's value.
+fn share(text: &str) -> std::result::Result<f64, String> {
+    let fits = |x: &f64| *x > 0.0 && *x <= 1.0;
+    text.parse().ok().filter(fits).ok_or_else(|| "not a number above 0 and up to 1".to_owned())
 }
 
 /// Names of the options above but for the epochs, for --resume to exclude them.
-pub(super) const RECIPE: [&str; 23] = [
+pub(super) const RECIPE: [&str; 25] = [
     "data",
     "limit",
     "model",
@@ -81,6 +97,8 @@ pub(super) const RECIPE: [&str; 23] = [
     "average",
     "balance",
     "init",
+    "teacher",
+    "teacher_share",
 ];
 
 impl RecipeArgs {
@@ -101,6 +119,13 @@ impl RecipeArgs {
         if model.loss == Loss::Svm && self.refinements.smoothing > 0.0 {
             return Err(Error::Usage("--smoothing: the SVM's loss has no targets to smooth".to_owned()));
         }
+        if model.loss != Loss::Softmax && !self.teacher.is_empty() {
+            return Err(Error::Usage("--teacher: only for --loss softmax".to_owned()));
+        }
+        let teaching = (!self.teacher.is_empty()).then(|| Teaching {
+            weights: self.teacher.clone(),
+            share: self.teacher_share.unwrap_or(TEACHER_SHARE),
+        });
         let synthetic = self.data.data == "synthetic";
         Ok(Config {
             data: self.data.data.clone(),
@@ -116,6 +141,7 @@ impl RecipeArgs {
             augment: self.augment,
             refinements: self.refinements,
             init: self.init.clone(),
+            teaching,
             cooperation: Default::default(),
         })
     }

@@ -175,15 +175,31 @@ impl Model {
 
     /// Records the model with smoothed targets in its loss: see [`Graph::margin_softmax`].
     pub fn record_smoothed(&self, g: &mut Graph, n: usize, smoothing: f64) -> Network {
+        self.record_loss(g, n, |g, logits, labels| match self.loss {
+            Loss::Softmax => g.margin_softmax(logits, labels, 1.0, 0.0, smoothing),
+            Loss::AmSoftmax { scale, margin } => g.margin_softmax(logits, labels, scale, margin, smoothing),
+            Loss::Svm => g.l2_svm(logits, labels),
+        })
+    }
+
+    /// Records the model with the cross-entropy against distributions over the classes, `[n, 1, 1, classes]`, an input
+    /// that is returned too; labels do not matter then.
+    pub fn record_taught(&self, g: &mut Graph, n: usize) -> (Network, Var) {
+        let targets = g.input([n, 1, 1, self.classes]);
+        (self.record_loss(g, n, |g, logits, _| g.soft_cross_entropy(logits, targets)), targets)
+    }
+
+    fn record_loss(
+        &self,
+        g: &mut Graph,
+        n: usize,
+        loss: impl FnOnce(&mut Graph, Var, Labels) -> Var,
+    ) -> Network {
         let input = g.input([n, SIDE, SIDE, 1]);
         let embedding = self.embed(&mut Trained(g), input);
         let labels = g.labels(n);
         let logits = self.logits(g, embedding);
-        let loss = match self.loss {
-            Loss::Softmax => g.margin_softmax(logits, labels, 1.0, 0.0, smoothing),
-            Loss::AmSoftmax { scale, margin } => g.margin_softmax(logits, labels, scale, margin, smoothing),
-            Loss::Svm => g.l2_svm(logits, labels),
-        };
+        let loss = loss(g, logits, labels);
         g.keep(logits);
         Network { input, labels, logits, embedding, loss }
     }

@@ -33,12 +33,12 @@ impl<T: Element> Run<T> for L2Svm {
     fn forward(&self, io: Forward<'_, T>) {
         T::l2_svm_forward(io.isa, self.classes, io.x[0], io.labels, &mut *io.y);
         io.batch.sum(io.y);
-        io.y[0] = mean(io.y[0], io.batch, io.labels);
+        io.y[0] = mean(io.y[0], io.batch, io.labels.len());
     }
 
     fn backward(&self, io: Backward<'_, T>) {
         if let [Some(dx), _] = io.dx {
-            let dvalue = [mean(io.dy[0], io.batch, io.labels)];
+            let dvalue = [mean(io.dy[0], io.batch, io.labels.len())];
             T::l2_svm_backward(io.isa, self.classes, io.x[0], io.labels, &dvalue, dx);
         }
     }

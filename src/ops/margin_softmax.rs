@@ -56,20 +56,20 @@ impl<T: Element> Run<T> for MarginSoftmax {
     fn forward(&self, io: Forward<'_, T>) {
         T::margin_softmax_forward(io.isa, &self.constants, io.x[0], io.labels, &mut *io.y, io.aux);
         io.batch.sum(io.y);
-        io.y[0] = mean(io.y[0], io.batch, io.labels);
+        io.y[0] = mean(io.y[0], io.batch, self.rows);
     }
 
     fn backward(&self, io: Backward<'_, T>) {
         if let [Some(dx), _] = io.dx {
-            let dvalue = [mean(io.dy[0], io.batch, io.labels)];
+            let dvalue = [mean(io.dy[0], io.batch, self.rows)];
             T::margin_softmax_backward(io.isa, &self.constants, io.aux, io.labels, &dvalue, dx);
         }
     }
 }
 
-/// A sum over the rows of the batch divided by their number, where `labels` are those at hand.
-pub(super) fn mean<T: Element>(sum: T, batch: Batch<'_>, labels: &[u32]) -> T {
-    T::from_f64(sum.to_f64() / batch.count(labels.len()) as f64)
+/// A sum over the rows of the batch divided by their number, where `rows` are at hand.
+pub(super) fn mean<T: Element>(sum: T, batch: Batch<'_>, rows: usize) -> T {
+    T::from_f64(sum.to_f64() / batch.count(rows) as f64)
 }
 
 /// Gradient checks of this operation.

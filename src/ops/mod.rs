@@ -32,6 +32,7 @@ mod residual;
 mod scale_channels;
 mod scale_pixels;
 mod sigmoid;
+mod soft_cross_entropy;
 
 use crate::gradcheck::Suite;
 pub use crate::graph::Operands;
@@ -76,6 +77,7 @@ pub(crate) fn checks(suite: &mut Suite) {
     scale_channels::checks(suite);
     scale_pixels::checks(suite);
     sigmoid::checks(suite);
+    soft_cross_entropy::checks(suite);
 }
 
 /// What the plan must know of an operation.

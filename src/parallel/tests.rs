@@ -53,8 +53,16 @@ fn train(
                 refinements: Refinements::default(),
             };
             let team = (ranks > 1).then(|| Arc::new(Team::new(link.clone(), how)));
-            let mut trainer =
-                Trainer::with_team(weights, faces, &recipe, (0, 0), Isa::fastest(), team.clone()).unwrap();
+            let mut trainer = Trainer::with_team_and_teachers(
+                weights,
+                faces,
+                &recipe,
+                (0, 0),
+                Isa::fastest(),
+                team.clone(),
+                None,
+            )
+            .unwrap();
             let steps = (0..steps).map(|_| trainer.step().unwrap());
             let steps = steps.map(|step| (step.loss.to_bits(), step.correct)).collect();
             let params = &trainer.weights().params;
@@ -150,6 +158,7 @@ fn config() -> Config {
         augment: Augmentation::Paper,
         refinements: Refinements { average: 0.9, ..Refinements::default() },
         init: None,
+        teaching: None,
         cooperation: Cooperation::default(),
     }
 }

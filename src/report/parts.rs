@@ -6,7 +6,7 @@ use super::run::Mistake;
 use super::{Confusion, Document};
 use crate::error::Result;
 use crate::parallel::Cooperation;
-use crate::train::{Config, EpochRow, Fold, Folding};
+use crate::train::{Config, EpochRow, Fold, Folding, Teaching};
 use image::GrayImage;
 use moue_datasets::message::excerpt;
 use moue_datasets::{Faces, SIDE, augmentation_sheet, contact_sheet};
@@ -127,6 +127,9 @@ pub(super) fn configuration(config: &Config) -> Table {
     table.row(["learning rate", &format!("{} ({})", config.lr, name(config.schedule))]);
     table.row(["seed", &config.seed.to_string()]);
     table.row(["start", &config.init.as_deref().map_or("random".to_owned(), excerpt)]);
+    if let Some(Teaching { weights, share }) = &config.teaching {
+        table.row(["teachers", &format!("{share} of the target by {}", excerpt(&weights.join(", ")))]);
+    }
     table.row(["augmentation", &name(config.augment)]);
     if config.cooperation != Default::default() {
         let Cooperation { reduce, batch_norm } = config.cooperation;

@@ -1,7 +1,8 @@
 //! What defines a run.
 
+use super::teachers::Teaching;
 use crate::error::Error;
-use crate::nn::Model;
+use crate::nn::{Loss, Model};
 use crate::optim::Method;
 use crate::parallel::Cooperation;
 use moue_datasets::{Augment, MAX_CLASSES};
@@ -53,6 +54,9 @@ pub struct Config {
     /// Weights to start from: a file, or `pretrained` for those that ship with moue; else from `seed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init: Option<String>,
+    /// Trained networks to learn from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub teaching: Option<Teaching>,
     /// How ranks work together, where there are several.
     #[serde(default, skip_serializing_if = "is_default")]
     pub cooperation: Cooperation,
@@ -124,6 +128,14 @@ impl Config {
             ("mixup", is_fraction(mixup), mixup.to_string()),
             ("average", is_fraction(average), average.to_string()),
         ];
+        if let Some(Teaching { weights, share }) = &self.teaching {
+            if weights.is_empty() || !(*share > 0.0 && *share <= 1.0) {
+                return Err(format!("a run cannot have a share of {share} for {} teachers", weights.len()));
+            }
+            if self.model.loss != Loss::Softmax {
+                return Err("only a run with softmax can have teachers".to_owned());
+            }
+        }
         match within.into_iter().find(|(_, fits, _)| !fits) {
             Some((name, _, value)) => Err(format!("a run cannot have {name} {value}")),
             None => Ok(()),

@@ -1,5 +1,6 @@
 //! Batches one after the other, over the ends of epochs.
 
+use super::teachers::Teachers;
 use crate::error::Result;
 use crate::parallel::Team;
 use moue_datasets::{Epoch, Loader, PIXELS};
@@ -19,6 +20,8 @@ pub(super) struct Batch {
     part: Range<usize>,
     pixels: Vec<f32>,
     labels: Vec<u32>,
+    /// What teachers say, if there are any.
+    targets: Vec<f32>,
     images: Vec<u32>,
 }
 
@@ -31,6 +34,7 @@ impl Batch {
             part: 0..0,
             pixels: vec![0.0; capacity * PIXELS],
             labels: vec![0; capacity],
+            targets: Vec::new(),
             images: vec![0; capacity],
         }
     }
@@ -49,6 +53,11 @@ impl Batch {
         &self.labels[..self.part.len()]
     }
 
+    /// Distributions over the classes that this process's images are to have, `[n, classes]`; empty without teachers.
+    pub(super) fn targets(&self) -> &[f32] {
+        &self.targets
+    }
+
     /// Indices of all images of the batch in the training set.
     pub(super) fn images(&self) -> &[u32] {
         &self.images[..self.len]
@@ -62,20 +71,27 @@ pub(super) struct Feed<'a> {
     order: Epoch,
     next: usize,
     team: Option<Arc<Team>>,
+    /// And the smoothing of labels.
+    teachers: Option<(Teachers, f64)>,
 }
 
 impl<'a> Feed<'a> {
     /// Starts with batch `next` of `epoch`; of each, this process gets the part that `team` gives it.
     pub(super) fn new(loader: Loader<'a>, epoch: u64, next: usize, team: Option<Arc<Team>>) -> Self {
         let order = loader.epoch(epoch);
-        Self { loader, order, next, team }
+        Self { loader, order, next, team, teachers: None }
+    }
+
+    /// Asks `teachers` about every image; labels get the rest of the target, smoothed.
+    pub(super) fn with_teachers(self, teachers: Option<Teachers>, smoothing: f64) -> Self {
+        Self { teachers: teachers.map(|teachers| (teachers, smoothing)), ..self }
     }
 
     pub(super) fn batches_per_epoch(&self) -> usize {
         self.loader.batches_per_epoch()
     }
 
-    /// Prepares the next batch. Allocates nothing.
+    /// Prepares the next batch. Allocates nothing once it has prepared one of as many images.
     pub(super) fn fill(&mut self, batch: &mut Batch) -> Result<()> {
         if self.next >= self.batches_per_epoch() {
             let following = self.order.number() + 1;
@@ -87,6 +103,11 @@ impl<'a> Feed<'a> {
         let part = self.team.as_ref().and_then(|team| team.share(whole)).unwrap_or(0..whole);
         batch.len = self.loader.fill_part(&self.order, self.next, part.clone(), pixels, labels, images)?;
         batch.part = part;
+        if let Some((teachers, smoothing)) = &mut self.teachers {
+            batch.targets.resize(batch.part.len() * teachers.classes(), 0.0);
+            let Batch { pixels, labels, targets, part, .. } = batch;
+            teachers.targets(&pixels[..part.len() * PIXELS], &labels[..part.len()], *smoothing, targets)?;
+        }
         (batch.epoch, batch.number) = (self.order.number(), self.next);
         self.next += 1;
         Ok(())

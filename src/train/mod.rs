@@ -13,6 +13,7 @@ mod progress;
 mod report;
 mod resume;
 mod session;
+mod teachers;
 mod trainer;
 
 pub(crate) use average::Average;
@@ -25,4 +26,5 @@ pub use progress::{Best, EpochRow, Progress, Tally};
 pub use report::Report;
 pub use resume::Resume;
 pub use session::{Options, Session};
+pub use teachers::{Teachers, Teaching};
 pub use trainer::{Recipe, Step, Trainer};

@@ -4,6 +4,7 @@ use super::config::PATIENCE;
 use super::console::Console;
 use super::evaluate::accuracy;
 use super::init::start_from;
+use super::teachers::Teachers;
 use super::{Best, Config, EpochRow, Recipe, Report, Resume, RunFolder, Schedule, Sets, Trainer};
 use crate::archive::not_finite;
 use crate::checkpoint::State;
@@ -136,8 +137,17 @@ impl<'a> Session<'a> {
         let position = (progress.epoch, progress.batch);
         let team = options.team.clone();
         team.iter().for_each(|team| team.forget_traffic());
-        let mut trainer =
-            Trainer::with_team(weights, &sets.train, &recipe, position, options.isa, team.clone())?;
+        let teachers = config.teaching.as_ref();
+        let teachers = teachers.map(|t| Teachers::load(t, &weights, options.isa)).transpose()?;
+        let mut trainer = Trainer::with_team_and_teachers(
+            weights,
+            &sets.train,
+            &recipe,
+            position,
+            options.isa,
+            team.clone(),
+            teachers,
+        )?;
         trainer.set_cuts(progress.cuts);
         if progress.batch >= trainer.steps_per_epoch() {
             let (done, steps) = (progress.batch, trainer.steps_per_epoch());

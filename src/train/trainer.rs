@@ -3,8 +3,9 @@
 use super::average::Average;
 use super::config::{Refinements, Schedule};
 use super::feed::{Batch, Feed};
+use super::teachers::Teachers;
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Phase};
+use crate::graph::{Graph, Phase, Var};
 use crate::infer::argmax;
 use crate::nn::{Model, Network};
 use crate::optim::{Method, Optimizer};
@@ -50,11 +51,22 @@ pub struct Step {
     pub ends_epoch: bool,
 }
 
+/// What a loss compares answers with.
+#[derive(Clone, Copy, Debug)]
+enum Target {
+    /// The label, smoothed.
+    Label { smoothing: f64 },
+    /// What teachers say, and the label.
+    Taught,
+}
+
 /// A training step for batches of one size.
 #[derive(Debug)]
 struct Sized {
     plan: Plan<f32>,
     network: Network,
+    /// Where distributions over the classes go, if teachers give some.
+    targets: Option<Var>,
     /// Where the batch is shared with other processes.
     reducer: Option<Reducer>,
 }
@@ -92,20 +104,21 @@ impl<'a> Trainer<'a> {
         (epoch, batch): (u64, usize),
         isa: Isa,
     ) -> Result<Self> {
-        Self::with_team(weights, faces, recipe, (epoch, batch), isa, None)
+        Self::with_team_and_teachers(weights, faces, recipe, (epoch, batch), isa, None, None)
     }
 
-    /// The same as one of several processes, which all start the same and share every batch.
+    /// The same as one of several processes, which all start the same and share every batch; and with teachers.
     ///
     /// # Errors
     /// As [`Trainer::new`]; batches that so many cannot share.
-    pub fn with_team(
+    pub fn with_team_and_teachers(
         weights: Weights,
         faces: &'a Faces,
         recipe: &Recipe,
         (epoch, batch): (u64, usize),
         isa: Isa,
         team: Option<Arc<Team>>,
+        teachers: Option<Teachers>,
     ) -> Result<Self> {
         if let Some(team) = &team {
             team.check(recipe.batch.min(faces.len()))?;
@@ -117,15 +130,16 @@ impl<'a> Trainer<'a> {
             .with_mixup(mixup as f32)?;
         let (full, rest) = (faces.len() / recipe.batch, faces.len() % recipe.batch);
         let sizes = [(full > 0).then_some(recipe.batch), (rest > 0).then_some(rest)];
+        let target = if teachers.is_some() { Target::Taught } else { Target::Label { smoothing } };
         let mut plans = Vec::new();
         for n in sizes.into_iter().flatten() {
-            plans.push((n, Sized::new(&weights.model, n, smoothing, isa, team.as_ref())?));
+            plans.push((n, Sized::new(&weights.model, n, target, isa, team.as_ref())?));
         }
         let capacity = recipe.batch.min(faces.len());
         let optimizer =
             Optimizer::new(recipe.optimizer, &weights.params, recipe.lr, isa).with_decay(weight_decay);
         let average = (average > 0.0).then(|| Average::new(average, &weights.params));
-        let feed = Feed::new(loader, epoch, batch, team.clone());
+        let feed = Feed::new(loader, epoch, batch, team.clone()).with_teachers(teachers, smoothing);
         let (current, next) = (Batch::new(capacity), Batch::new(capacity));
         let (recipe, cuts) = (*recipe, 0);
         let mut trainer =
@@ -258,17 +272,23 @@ impl<'a> Trainer<'a> {
 
 impl Sized {
     /// For batches of `n`, of which `team` may give this process a part.
-    fn new(model: &Model, n: usize, smoothing: f64, isa: Isa, team: Option<&Arc<Team>>) -> Result<Self> {
+    fn new(model: &Model, n: usize, target: Target, isa: Isa, team: Option<&Arc<Team>>) -> Result<Self> {
         let mut graph = Graph::new(Phase::Train);
         let part = team.and_then(|team| Some((team, team.share(n)?)));
         let here = part.as_ref().map_or(n, |(_, part)| part.len());
-        let network = model.record_smoothed(&mut graph, here, smoothing);
+        let (network, targets) = match target {
+            Target::Label { smoothing } => (model.record_smoothed(&mut graph, here, smoothing), None),
+            Target::Taught => {
+                let (network, targets) = model.record_taught(&mut graph, here);
+                (network, Some(targets))
+            }
+        };
         let mut plan = graph.compile(network.loss, isa)?;
         let reducer = part.map(|(team, _)| {
             plan.join(team.clone(), n);
             Reducer::new(team, &plan)
         });
-        Ok(Self { plan, network, reducer })
+        Ok(Self { plan, network, targets, reducer })
     }
 
     /// Loss and correct answers; or, with parameters and optimiser untouched, what is not finite.
@@ -280,10 +300,13 @@ impl Sized {
         optimizer: &mut Optimizer,
         batch: &Batch,
     ) -> std::result::Result<(f64, usize), String> {
-        let Self { plan, network, reducer } = self;
+        let Self { plan, network, targets, reducer } = self;
         let params = &mut weights.params;
         plan.set(network.input, batch.pixels());
         plan.set_labels(network.labels, batch.labels());
+        if let Some(targets) = targets {
+            plan.set(*targets, batch.targets());
+        }
         plan.forward(params);
         let loss = plan.loss();
         if !loss.is_finite() {

@@ -121,6 +121,12 @@ fn wrong_usage_is_named_with_status_2() {
         (&["train", "--widths", "32,64,128,513"], "--widths"),
         (&["train", "--model", "dnn", "--attention", "se"], "--attention"),
         (&["train", "--loss", "softmax", "--margin", "0.1"], "--margin"),
+        (&["train", "--teacher", "pretrained"], "--teacher"),
+        (&["train", "--loss", "softmax", "--teacher-share", "0.5"], "--teacher"),
+        (
+            &["train", "--loss", "softmax", "--teacher", "pretrained", "--teacher-share", "0"],
+            "--teacher-share",
+        ),
         (&["train", "--folds", "5"], "--fold"),
         (&["train", "--folds", "5", "--fold", "5"], "--fold"),
         (&["train", "--resume", "runs/x", "--lr", "0.1"], "--lr"),

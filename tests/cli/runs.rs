@@ -18,6 +18,23 @@ fn so_it_is_with_another_optimiser_and_sampling() {
     resumes(&["--optimizer", "sgd", "--balance"]);
 }
 
+/// They are asked about the same versions of the same faces, whatever the number of threads.
+#[test]
+fn so_it_is_with_teachers() {
+    let teacher = best();
+    let taught = ["--loss", "softmax", "--teacher", text(&teacher), "--teacher", text(&teacher)];
+    resumes(&[&taught[..], &["--teacher-share", "0.5", "--smoothing", "0.1", "--mixup", "0.2"]].concat());
+
+    let folder = TempDir::new().unwrap();
+    let out = folder.path().join("none");
+    let start = ["train", "--quiet", "--loss", "softmax", "--out", text(&out)];
+    // Those that ship were trained on other faces.
+    let other = failure(&[&start[..], &["--teacher", "pretrained"]].concat(), 1);
+    assert!(other.contains("pretrained") && other.contains("mean or deviation"), "{other}");
+    let missing = failure(&[&start[..], &["--teacher", "nowhere.safetensors"]].concat(), 1);
+    assert!(missing.contains("nowhere.safetensors"), "{missing}");
+}
+
 /// Three epochs of three steps at once, against a stop in the middle of the second, a resume on another number of
 /// threads to the end of that epoch, and another one to the end that raises the number of epochs.
 fn resumes(recipe: &[&str]) {
@@ -43,8 +60,6 @@ fn resumes(recipe: &[&str]) {
     assert!(fewer.contains("--epochs 2"), "{fewer}");
 }
 
-/// Halved behind every fifth epoch that is no better than the best, also by a process that takes over; no fold is to
-/// steer its own training.
 /// The weights decide the network and the loss, unless another loss is asked for; with mixup and stronger augmentation,
 /// as one would fine-tune.
 #[test]
@@ -71,6 +86,8 @@ fn a_run_starts_from_trained_weights() {
     assert!(missing.contains("nowhere.safetensors"), "{missing}");
 }
 
+/// Halved behind every fifth epoch that is no better than the best, also by a process that takes over; no fold is to
+/// steer its own training.
 #[test]
 fn a_plateau_cuts_the_learning_rate() {
     let folder = TempDir::new().unwrap();

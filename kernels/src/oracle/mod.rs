@@ -4,6 +4,7 @@ mod adam;
 mod attention;
 mod conv3x3;
 mod conv7x7;
+mod distribution;
 mod dw_pw;
 mod dwconv;
 mod elementwise;

@@ -249,6 +249,7 @@ impl Experiment {
             augment: Augmentation::Paper,
             refinements: Refinements::default(),
             init: None,
+            teaching: None,
             cooperation: Default::default(),
         };
         (self.change)(&mut config);
@@ -327,7 +328,7 @@ mod tests {
         for (experiment, run) in runs {
             assert!(folders.insert(experiment.folder(Path::new("out"), run)), "{}: {run:?}", experiment.name);
         }
-        assert_eq!(folders.len(), 24 * 3 + 4 * FOLDS);
+        assert_eq!(folders.len(), 25 * 3 + 4 * FOLDS);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 use super::super::{Bound, Case, Entry, Fill, Shapes};
 use super::{MODES, grad, named, with_previous};
-use crate::{Adam, Element, Isa, LinearKernels, LossKernels, MarginSoftmax, Mode, Sgd};
+use crate::{Adam, DistributionKernels, Element, Isa, LinearKernels, LossKernels, MarginSoftmax, Mode, Sgd};
 
 #[derive(Clone, Copy, PartialEq)]
 enum Pass {
@@ -21,12 +21,14 @@ enum Pass {
     MarginSoftmaxBackward,
     L2Svm,
     L2SvmBackward,
+    SoftCrossEntropy,
+    SoftCrossEntropyBackward,
     Adam,
     Sgd,
 }
 use Pass::*;
 
-const FORWARD: [Pass; 11] = [
+const FORWARD: [Pass; 12] = [
     Relu,
     Sigmoid,
     Add,
@@ -36,10 +38,11 @@ const FORWARD: [Pass; 11] = [
     L2Normalize,
     Pass::MarginSoftmax,
     L2Svm,
+    SoftCrossEntropy,
     Pass::Adam,
     Pass::Sgd,
 ];
-const BACKWARD: [Pass; 8] = [
+const BACKWARD: [Pass; 9] = [
     ReluBackward,
     SigmoidBackward,
     AddBackward,
@@ -48,6 +51,7 @@ const BACKWARD: [Pass; 8] = [
     L2NormalizeBackward,
     MarginSoftmaxBackward,
     L2SvmBackward,
+    SoftCrossEntropyBackward,
 ];
 
 /// Kernels on matrices `[m, k]`, with a second one `[p, k]` in products.
@@ -129,6 +133,8 @@ impl Entry for Flat {
             MarginSoftmaxBackward => "margin_softmax_backward",
             L2Svm => "l2_svm_forward",
             L2SvmBackward => "l2_svm_backward",
+            SoftCrossEntropy => "soft_cross_entropy_forward",
+            SoftCrossEntropyBackward => "soft_cross_entropy_backward",
             Pass::Adam => "adam_step",
             Pass::Sgd => "sgd_step",
         };
@@ -152,6 +158,7 @@ impl Entry for Flat {
                 vec![x]
             }
             ReluBackward | Add | AddRelu => vec![x, x],
+            SoftCrossEntropy => vec![x, (m * k, Fill::Positive)],
             SigmoidBackward => vec![(m * k, Fill::Positive), x],
             Bias => vec![x, signed(k)],
             MatmulNt => vec![x, signed(p * k)],
@@ -160,6 +167,9 @@ impl Entry for Flat {
             L2NormalizeBackward => vec![x, x, prepared(m * k), prepared(m)],
             MarginSoftmaxBackward => vec![x, signed(1), prepared(m * k)],
             L2SvmBackward => vec![x, signed(1)],
+            SoftCrossEntropyBackward => {
+                vec![x, (m * k, Fill::Positive), signed(1), prepared(m * k)]
+            }
             // g, w, m, v.
             Pass::Adam => vec![x, x, x, (m * k, Fill::Positive)],
             // g, w, m.
@@ -175,7 +185,8 @@ impl Entry for Flat {
             MatmulNt => vec![m * p],
             MatmulNtBackward => vec![m * k, p * k],
             L2Normalize => vec![m * k, m],
-            Pass::MarginSoftmax => vec![1, m * k],
+            Pass::MarginSoftmax | SoftCrossEntropy => vec![1, m * k],
+            SoftCrossEntropyBackward => vec![m * k; 2],
             L2Svm => vec![1],
             Pass::Adam => vec![m * k; 3],
             Pass::Sgd => vec![m * k; 2],
@@ -209,6 +220,10 @@ impl Entry for Flat {
             MarginSoftmaxBackward => vec![Bound::Relative(3)],
             L2Svm => vec![Bound::Relative(8)],
             L2SvmBackward => vec![Bound::Relative(2)],
+            // As above; log probabilities round once.
+            SoftCrossEntropy => vec![Bound::Relative(8), Bound::Relative(1)],
+            // exp of a logarithm of up to 8, which was rounded, times a row's sum of targets.
+            SoftCrossEntropyBackward => vec![Bound::Relative(8); 2],
             Pass::Adam => vec![Bound::Relative(8); 3],
             // Each of the four products and sums rounds once, of values up to 2.9 times the largest result.
             Pass::Sgd => vec![Bound::Relative(4); 2],
@@ -230,6 +245,9 @@ impl Entry for Flat {
             (MarginSoftmaxBackward, [x, _, p, ..]) => {
                 f64::margin_softmax_forward(isa, &self.loss(), x, &self.labels(), &mut [0.0], p);
             }
+            (SoftCrossEntropyBackward, [x, targets, _, log_p, ..]) => {
+                f64::soft_cross_entropy_forward(isa, self.k, x, targets, &mut [0.0], log_p);
+            }
             _ => {}
         }
     }
@@ -250,6 +268,7 @@ impl Entry for Flat {
                 T::margin_softmax_forward(isa, &self.loss(), i[0], &self.labels(), first, rest[0]);
             }
             L2Svm => T::l2_svm_forward(isa, k, i[0], &self.labels(), first),
+            SoftCrossEntropy => T::soft_cross_entropy_forward(isa, k, i[0], i[1], first, rest[0]),
             Pass::Adam => {
                 first.copy_from_slice(i[1]);
                 rest[0].copy_from_slice(i[2]);
@@ -275,6 +294,11 @@ impl Entry for Flat {
                     }
                     L2SvmBackward => T::l2_svm_backward(isa, k, i[0], &self.labels(), i[1], dx),
                     L2NormalizeBackward => T::l2_normalize_backward(isa, k, i[2], i[3], i[1], dx),
+                    SoftCrossEntropyBackward => {
+                        T::soft_cross_entropy_backward(isa, k, i[3], i[1], i[2], dx);
+                        let dtargets = grad(mode, &mut *rest[0], previous, 1);
+                        T::soft_cross_entropy_targets(isa, i[3], i[2], dtargets);
+                    }
                     _ => {
                         T::margin_softmax_backward(isa, &self.loss(), i[2], &self.labels(), i[1], dx);
                     }
@@ -289,7 +313,7 @@ impl Entry for Flat {
             MatmulNtBackward => 4.0 * self.p as f64,
             L2Normalize => 3.0,
             L2NormalizeBackward => 5.0,
-            Sigmoid | SigmoidBackward | Pass::MarginSoftmax => 3.0,
+            Sigmoid | SigmoidBackward | Pass::MarginSoftmax | SoftCrossEntropy => 3.0,
             Pass::Adam => 12.0,
             Pass::Sgd => 5.0,
             _ => 1.0,
