@@ -25,6 +25,9 @@ pub(crate) struct State {
     pub(crate) progress: Progress,
     /// Checksum of the training data.
     pub(crate) data: u32,
+    /// Checksum of the teachers, if there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) teachers: Option<u32>,
 }
 
 /// What the file describes itself with.
@@ -66,7 +69,7 @@ pub(crate) struct Checkpoint {
 impl State {
     /// The start of a run.
     pub(crate) fn new(config: Config, data: u32) -> Self {
-        Self { config, progress: Progress::default(), data }
+        Self { config, progress: Progress::default(), data, teachers: None }
     }
 
     /// Writes the newest checkpoint of the run in `folder`; what was the newest becomes the previous one.
@@ -234,7 +237,7 @@ mod tests {
             augment: Augmentation::Paper,
             refinements: Refinements { average: 0.5, ..Refinements::default() },
             init: None,
-            teaching: None,
+            distillation: None,
             cooperation: Default::default(),
         };
         let mut average = Average::new(0.5, &weights.params);

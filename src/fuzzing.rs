@@ -16,7 +16,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::sync::OnceLock;
 
-/// Bytes of tensors that are made up for a header: more than a checkpoint of the largest model has.
+/// Bytes of tensors that are made up for a header: enough for a checkpoint of the paper's network.
 const MAX_TENSORS: usize = 8 << 20;
 
 /// Largest header that tensors are made up for.

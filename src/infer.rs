@@ -332,10 +332,24 @@ pub(crate) fn exact_softmax<T>(row: &[T], scale: f64) -> Vec<f64>
 where
     T: Copy + PartialOrd + Sub<Output = T> + Into<f64>,
 {
-    let largest = row[argmax(row)];
-    let powers: Vec<f64> = row.iter().map(|&x| (scale * (x - largest).into()).exp()).collect();
+    let powers: Vec<f64> = powers(row, scale).collect();
     let sum: f64 = powers.iter().sum();
     powers.iter().map(|p| p / sum).collect()
+}
+
+/// Adds `weight` times the softmax of `scale * row` to `to`. Allocates nothing.
+pub(crate) fn add_softmax(row: &[f32], scale: f64, weight: f64, to: &mut [f32]) {
+    let factor = weight / powers(row, scale).sum::<f64>();
+    to.iter_mut().zip(powers(row, scale)).for_each(|(to, p)| *to += (factor * p) as f32);
+}
+
+/// exp(scale * (x - the largest)).
+fn powers<T>(row: &[T], scale: f64) -> impl Iterator<Item = f64>
+where
+    T: Copy + PartialOrd + Sub<Output = T> + Into<f64>,
+{
+    let largest = row[argmax(row)];
+    row.iter().map(move |&x| (scale * (x - largest).into()).exp())
 }
 
 #[cfg(test)]

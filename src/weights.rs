@@ -323,7 +323,11 @@ mod tests {
         let frozen = Weights { temperature: 0.0, ..good.clone() };
         assert!(complaint(&frozen.to_bytes()).contains("a temperature of 0"));
         let loss = Loss::AmSoftmax { scale: -1.0, margin: 0.0 };
-        let scaled = Weights { model: Model { loss, ..good.model }, ..good };
+        let scaled = Weights { model: Model { loss, ..good.model }, ..good.clone() };
         assert!(complaint(&scaled.to_bytes()).contains("positive scale"));
+        for (widths, what) in [([32, 64, 128, 100_000], "100000 channels"), ([512; 4], "block1.")] {
+            let wide = Weights { model: Model { widths, ..good.model }, ..good.clone() };
+            assert!(complaint(&wide.to_bytes()).contains(what), "{widths:?}");
+        }
     }
 }

@@ -32,7 +32,7 @@ pub trait Element:
     + LinearKernels
     + LossKernels
     + SvmKernels
-    + DistributionKernels
+    + SoftCrossEntropyKernels
     + AdamKernels
     + SgdKernels
 {

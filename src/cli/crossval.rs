@@ -118,9 +118,10 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
             "moue: warning: --paper-folds: copies of tested faces are trained on; this is no accuracy of unseen faces"
         );
     }
-    if (config.init.is_some() || config.teaching.is_some()) && !context.quiet {
+    let given = [("--init", config.init.is_some()), ("--teacher", config.distillation.is_some())];
+    for (option, _) in given.into_iter().filter(|(_, given)| *given && !context.quiet) {
         errln!(
-            "moue: warning: --init, --teacher: weights that were trained on tested faces know them; this is then no accuracy of \
+            "moue: warning: {option}: weights that were trained on tested faces know them; this is then no accuracy of \
              unseen faces"
         );
     }

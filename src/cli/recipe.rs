@@ -7,7 +7,8 @@ use crate::nn::Loss;
 use crate::optim::Method;
 use crate::output::errln;
 use crate::train::{
-    Augmentation, Config, Fold, MAX_BATCH, MAX_EPOCHS, Refinements, Schedule, Teaching, initial_weights,
+    Augmentation, Config, Distillation, Fold, MAX_BATCH, MAX_EPOCHS, MAX_TEACHERS, Refinements, Schedule,
+    is_share, named_weights,
 };
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
@@ -55,7 +56,7 @@ pub(super) struct RecipeArgs {
     #[arg(long, value_name = "WEIGHTS", conflicts_with_all = ["model", "cbam", "attention", "identity_blocks", "widths"])]
     init: Option<String>,
     /// Knowledge distillation: learn from this trained network of the same classes, or from `pretrained`; given several
-    /// times, from their mean. Only for --loss softmax.
+    /// times, from the mean of their answers. Only for --loss softmax.
     #[arg(long, value_name = "WEIGHTS")]
     teacher: Vec<String>,
     /// The teachers' share of the target; the rest is the label's [default: 0.7].
@@ -68,8 +69,7 @@ const TEACHER_SHARE: f64 = 0.7;
 
 /// Parses an option's value.
 fn share(text: &str) -> std::result::Result<f64, String> {
-    let fits = |x: &f64| *x > 0.0 && *x <= 1.0;
-    text.parse().ok().filter(fits).ok_or_else(|| "not a number above 0 and up to 1".to_owned())
+    text.parse().ok().filter(|&x| is_share(x)).ok_or_else(|| "not a number above 0 and up to 1".to_owned())
 }
 
 /// Names of the options above but for the epochs, for --resume to exclude them.
@@ -113,19 +113,13 @@ impl RecipeArgs {
             return Err(Error::Usage(format!("--fold {index}: folds are counted from 0 to {}", of - 1)));
         }
         let model = match &self.init {
-            Some(from) => self.model.like(initial_weights(from)?.model)?,
+            Some(from) => self.model.like(named_weights(from)?.model)?,
             None => self.model.model(0)?,
         };
         if model.loss == Loss::Svm && self.refinements.smoothing > 0.0 {
             return Err(Error::Usage("--smoothing: the SVM's loss has no targets to smooth".to_owned()));
         }
-        if model.loss != Loss::Softmax && !self.teacher.is_empty() {
-            return Err(Error::Usage("--teacher: only for --loss softmax".to_owned()));
-        }
-        let teaching = (!self.teacher.is_empty()).then(|| Teaching {
-            weights: self.teacher.clone(),
-            share: self.teacher_share.unwrap_or(TEACHER_SHARE),
-        });
+        let distillation = self.distillation(model.loss)?;
         let synthetic = self.data.data == "synthetic";
         Ok(Config {
             data: self.data.data.clone(),
@@ -141,9 +135,26 @@ impl RecipeArgs {
             augment: self.augment,
             refinements: self.refinements,
             init: self.init.clone(),
-            teaching,
+            distillation,
             cooperation: Default::default(),
         })
+    }
+
+    fn distillation(&self, loss: Loss) -> Result<Option<Distillation>> {
+        let usage = |text: String| Err(Error::Usage(text));
+        if self.teacher.is_empty() {
+            return Ok(None);
+        }
+        if loss != Loss::Softmax {
+            return usage("--teacher: only for --loss softmax".to_owned());
+        }
+        if self.teacher.len() > MAX_TEACHERS {
+            return usage(format!("--teacher: {MAX_TEACHERS} at most"));
+        }
+        // What cannot be read is told before a data set is.
+        self.teacher.iter().try_for_each(|from| named_weights(from).map(drop))?;
+        let share = self.teacher_share.unwrap_or(TEACHER_SHARE);
+        Ok(Some(Distillation { teachers: self.teacher.clone(), share }))
     }
 }
 

@@ -112,7 +112,7 @@ impl Args {
 
 fn print_plan(config: &Config, context: &Context) -> Result<()> {
     let mut graph = Graph::new(Phase::Train);
-    let network = config.model.record(&mut graph, config.batch);
+    let network = config.model.record_for(&mut graph, config.batch, config.targets());
     let plan = graph.compile::<f32>(network.loss, context.isa)?;
     let json = serde_json::json!({ "arena_bytes": plan.arena_bytes(), "macs": plan.macs() });
     context.print(&json, || outln!("{plan}"));

@@ -120,8 +120,23 @@ pub struct Network {
     pub logits: Var,
     /// Embedding, `[n, 1, 1, features]`: see [`Architecture::features`].
     pub embedding: Var,
+    /// Soft targets, `[n, 1, 1, classes]`, an input, with [`Targets::Soft`].
+    pub targets: Option<Var>,
     /// One number.
     pub loss: Var,
+}
+
+/// What the loss compares a network's answers with.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Targets {
+    /// Labels.
+    Labels {
+        /// Share that is spread over all classes: see [`Graph::margin_softmax`].
+        smoothing: f64,
+    },
+    /// Soft targets, distributions over the classes, with a cross-entropy whatever the model's loss is: see
+    /// [`Graph::soft_cross_entropy`].
+    Soft,
 }
 
 impl Model {
@@ -140,6 +155,9 @@ impl Model {
         }
         if let Some(width) = widths.iter().find(|width| !(1..=MAX_WIDTH).contains(width)) {
             return Err(format!("a model cannot have {width} channels"));
+        }
+        if architecture != Architecture::Dnn && widths != WIDTHS {
+            return Err(format!("the network {} has no blocks of {widths:?} channels", self.name()));
         }
         if !architecture.takes(cbam) {
             return Err(format!("the network {} has no place {cbam:?} for a CBAM", self.name()));
@@ -170,38 +188,32 @@ impl Model {
     /// Records the model for batches of `n` faces. A CBAM at a position that the architecture does not have is left
     /// out: see [`Architecture::takes`].
     pub fn record(&self, g: &mut Graph, n: usize) -> Network {
-        self.record_smoothed(g, n, 0.0)
+        self.record_for(g, n, Targets::Labels { smoothing: 0.0 })
     }
 
-    /// Records the model with smoothed targets in its loss: see [`Graph::margin_softmax`].
-    pub fn record_smoothed(&self, g: &mut Graph, n: usize, smoothing: f64) -> Network {
-        self.record_loss(g, n, |g, logits, labels| match self.loss {
-            Loss::Softmax => g.margin_softmax(logits, labels, 1.0, 0.0, smoothing),
-            Loss::AmSoftmax { scale, margin } => g.margin_softmax(logits, labels, scale, margin, smoothing),
-            Loss::Svm => g.l2_svm(logits, labels),
-        })
-    }
-
-    /// Records the model with the cross-entropy against distributions over the classes, `[n, 1, 1, classes]`, an input
-    /// that is returned too; labels do not matter then.
-    pub fn record_taught(&self, g: &mut Graph, n: usize) -> (Network, Var) {
-        let targets = g.input([n, 1, 1, self.classes]);
-        (self.record_loss(g, n, |g, logits, _| g.soft_cross_entropy(logits, targets)), targets)
-    }
-
-    fn record_loss(
-        &self,
-        g: &mut Graph,
-        n: usize,
-        loss: impl FnOnce(&mut Graph, Var, Labels) -> Var,
-    ) -> Network {
+    /// Records the model with a loss against these targets; an SVM's labels are never smoothed.
+    pub fn record_for(&self, g: &mut Graph, n: usize, targets: Targets) -> Network {
         let input = g.input([n, SIDE, SIDE, 1]);
         let embedding = self.embed(&mut Trained(g), input);
         let labels = g.labels(n);
         let logits = self.logits(g, embedding);
-        let loss = loss(g, logits, labels);
+        let (loss, targets) = match targets {
+            Targets::Labels { smoothing } => (self.loss(g, logits, labels, smoothing), None),
+            Targets::Soft => {
+                let targets = g.input([n, 1, 1, self.classes]);
+                (g.soft_cross_entropy(logits, targets), Some(targets))
+            }
+        };
         g.keep(logits);
-        Network { input, labels, logits, embedding, loss }
+        Network { input, labels, logits, embedding, targets, loss }
+    }
+
+    fn loss(&self, g: &mut Graph, logits: Var, labels: Labels, smoothing: f64) -> Var {
+        match self.loss {
+            Loss::Softmax => g.margin_softmax(logits, labels, 1.0, 0.0, smoothing),
+            Loss::AmSoftmax { scale, margin } => g.margin_softmax(logits, labels, scale, margin, smoothing),
+            Loss::Svm => g.l2_svm(logits, labels),
+        }
     }
 
     /// The head: scores of the classes.

@@ -4,7 +4,8 @@ use super::threads;
 use super::{Cooperation, Reduce, Statistics, Team};
 use crate::nn::{Architecture, CbamPosition, Loss, Model};
 use crate::train::{
-    Augmentation, Config, Options, Recipe, Refinements, Resume, RunFolder, Schedule, Session, Sets, Trainer,
+    Augmentation, Config, Distillation, Helpers, Options, Recipe, Refinements, Resume, RunFolder, Schedule,
+    Session, Sets, Teachers, Trainer,
 };
 use crate::weights::Weights;
 use crate::{Error, Isa};
@@ -27,12 +28,18 @@ fn dnn_cbam() -> Model {
 }
 
 /// Trains on `ranks` ranks of `threads` threads each; all of them come to the same.
-fn train(
+fn train(model: Model, faces: &Faces, steps: usize, shape: (usize, usize), how: Cooperation) -> Trained {
+    train_by(model, faces, steps, shape, how, None)
+}
+
+/// The same with teachers.
+fn train_by(
     model: Model,
     faces: &Faces,
     steps: usize,
     (ranks, threads): (usize, usize),
     how: Cooperation,
+    distillation: Option<&Distillation>,
 ) -> Trained {
     let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
     let mut all = threads::run(ranks, |link| {
@@ -53,16 +60,10 @@ fn train(
                 refinements: Refinements::default(),
             };
             let team = (ranks > 1).then(|| Arc::new(Team::new(link.clone(), how)));
-            let mut trainer = Trainer::with_team_and_teachers(
-                weights,
-                faces,
-                &recipe,
-                (0, 0),
-                Isa::fastest(),
-                team.clone(),
-                None,
-            )
-            .unwrap();
+            let isa = Isa::fastest();
+            let teachers = distillation.map(|how| Teachers::load(how, &weights, 0.1, isa).unwrap());
+            let helpers = Helpers { team, teachers };
+            let mut trainer = Trainer::with_helpers(weights, faces, &recipe, (0, 0), isa, helpers).unwrap();
             let steps = (0..steps).map(|_| trainer.step().unwrap());
             let steps = steps.map(|step| (step.loss.to_bits(), step.correct)).collect();
             let params = &trainer.weights().params;
@@ -84,6 +85,25 @@ fn ranks_train_to_the_bits_of_one_process() {
         let many = train(dnn_cbam(), &faces, 3, shape, how);
         assert_eq!(many.steps, one.steps, "{shape:?} ranks and threads");
         assert!(many == one, "{shape:?} ranks and threads");
+    }
+}
+
+/// Each rank asks its own teachers about its share; 33 faces: the last batch is one face, which no ranks share and all
+/// threads work on together.
+#[test]
+fn so_they_do_with_teachers() {
+    let faces = synthetic::faces(0, Split::Train, 5).unwrap().subset(&Vec::from_iter(0..33));
+    let student = Model { cbam: CbamPosition::None, loss: Loss::Softmax, ..dnn_cbam() };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("teacher.safetensors");
+    let names = moue_datasets::classes::FER2013.map(str::to_owned).to_vec();
+    let normalisation = Normalisation { mean: 0.4, std: 0.3 };
+    Weights::new(dnn_cbam(), names, normalisation, 2, Isa::fastest()).unwrap().save(&path).unwrap();
+    let taught = Distillation { teachers: vec![path.to_str().unwrap().to_owned()], share: 0.7 };
+    let train = |shape| train_by(student, &faces, 3, shape, Cooperation::default(), Some(&taught));
+    let one = train((1, 1));
+    for shape in [(1, 2), (2, 1), (2, 2)] {
+        assert!(train(shape) == one, "{shape:?} ranks and threads");
     }
 }
 
@@ -158,7 +178,7 @@ fn config() -> Config {
         augment: Augmentation::Paper,
         refinements: Refinements { average: 0.9, ..Refinements::default() },
         init: None,
-        teaching: None,
+        distillation: None,
         cooperation: Cooperation::default(),
     }
 }

@@ -5,8 +5,9 @@ use super::document::{Block, Figure, Gallery, Image, Table, png};
 use super::run::Mistake;
 use super::{Confusion, Document};
 use crate::error::Result;
+use crate::nn::Architecture;
 use crate::parallel::Cooperation;
-use crate::train::{Config, EpochRow, Fold, Folding, Teaching};
+use crate::train::{Config, Distillation, EpochRow, Fold, Folding};
 use image::GrayImage;
 use moue_datasets::message::excerpt;
 use moue_datasets::{Faces, SIDE, augmentation_sheet, contact_sheet};
@@ -117,8 +118,10 @@ pub(super) fn configuration(config: &Config) -> Table {
     table.row(["cross-validation", &config.fold.map_or("none".to_owned(), fold)]);
     table.row(["model", model.name()]);
     table.row(["attention", &format!("{} at {}", name(model.attention), name(model.cbam))]);
-    table.row(["identity blocks", &model.identity_blocks.to_string()]);
-    table.row(["channels of the blocks", &format!("{:?}", model.widths)]);
+    if model.architecture == Architecture::Dnn {
+        table.row(["identity blocks", &model.identity_blocks.to_string()]);
+        table.row(["channels of the blocks", &model.widths.map(|c| c.to_string()).join(", ")]);
+    }
     table.row(["loss", &name(model.loss)]);
     table.row(["classes", &model.classes.to_string()]);
     table.row(["epochs", &config.epochs.to_string()]);
@@ -127,8 +130,8 @@ pub(super) fn configuration(config: &Config) -> Table {
     table.row(["learning rate", &format!("{} ({})", config.lr, name(config.schedule))]);
     table.row(["seed", &config.seed.to_string()]);
     table.row(["start", &config.init.as_deref().map_or("random".to_owned(), excerpt)]);
-    if let Some(Teaching { weights, share }) = &config.teaching {
-        table.row(["teachers", &format!("{share} of the target by {}", excerpt(&weights.join(", ")))]);
+    if let Some(Distillation { teachers, share }) = &config.distillation {
+        table.row(["teachers", &format!("{share} of the target by {}", excerpt(&teachers.join(", ")))]);
     }
     table.row(["augmentation", &name(config.augment)]);
     if config.cooperation != Default::default() {

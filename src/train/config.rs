@@ -1,8 +1,8 @@
 //! What defines a run.
 
-use super::teachers::Teaching;
+use super::distillation::Distillation;
 use crate::error::Error;
-use crate::nn::{Loss, Model};
+use crate::nn::{Model, Targets};
 use crate::optim::Method;
 use crate::parallel::Cooperation;
 use moue_datasets::{Augment, MAX_CLASSES};
@@ -56,7 +56,7 @@ pub struct Config {
     pub init: Option<String>,
     /// Trained networks to learn from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub teaching: Option<Teaching>,
+    pub distillation: Option<Distillation>,
     /// How ranks work together, where there are several.
     #[serde(default, skip_serializing_if = "is_default")]
     pub cooperation: Cooperation,
@@ -128,17 +128,18 @@ impl Config {
             ("mixup", is_fraction(mixup), mixup.to_string()),
             ("average", is_fraction(average), average.to_string()),
         ];
-        if let Some(Teaching { weights, share }) = &self.teaching {
-            if weights.is_empty() || !(*share > 0.0 && *share <= 1.0) {
-                return Err(format!("a run cannot have a share of {share} for {} teachers", weights.len()));
-            }
-            if self.model.loss != Loss::Softmax {
-                return Err("only a run with softmax can have teachers".to_owned());
-            }
-        }
+        self.distillation.iter().try_for_each(|how| how.check(&self.model))?;
         match within.into_iter().find(|(_, fits, _)| !fits) {
             Some((name, _, value)) => Err(format!("a run cannot have {name} {value}")),
             None => Ok(()),
+        }
+    }
+
+    /// What the loss compares answers with.
+    pub(crate) fn targets(&self) -> Targets {
+        match self.distillation {
+            Some(_) => Targets::Soft,
+            None => Targets::Labels { smoothing: self.refinements.smoothing },
         }
     }
 
@@ -280,6 +281,12 @@ mod tests {
                 ["weight_decay", "smoothing", "erase", "average"].map(|n| format!("\"{n}\": {}", of(n)));
             format!("\"limit\": null, \"refinements\": {{{}}}", fields.join(", "))
         };
+        let taught = |share: &str, teachers: &str| {
+            format!(
+                "\"limit\": null, \"distillation\": {{\"teachers\": [\"{teachers}\"], \"share\": {share}}}"
+            )
+        };
+        assert!(parse(&good.replace("\"limit\": null", &taught("1", "t"))).unwrap().distillation.is_some());
         assert_eq!(
             parse(&good.replace("\"limit\": null", &refined("erase", "0.5"))).unwrap().refinements.erase,
             0.5
@@ -296,6 +303,12 @@ mod tests {
             (r#""limit": null"#, &refined("smoothing", "1"), "smoothing 1"),
             (r#""limit": null"#, &refined("average", "-0.5"), "average -0.5"),
             (r#""index": 4"#, r#""index": 5"#, "fold 5 of 5"),
+            (r#""classes": 7"#, r#""classes": 7, "widths": [32, 64, 128, 513]"#, "513 channels"),
+            (r#""classes": 7"#, r#""classes": 7, "widths": [0, 64, 128, 256]"#, "0 channels"),
+            (r#""classes": 7"#, r#""classes": 7, "widths": [32, 64, 128]"#, "invalid length 3"),
+            (r#""limit": null"#, &taught("1.5", "t"), "a share of 1.5"),
+            (r#""limit": null"#, &taught("0", "t"), "a share of 0"),
+            (r#""limit": null"#, &taught("0.5", &["t"; 17].join("\", \"")), "17 teachers"),
             (r#""classes": 7"#, r#""classes": 1000000000000"#, "classes 1000000000000"),
             (r#""softmax""#, r#""soft\nmax""#, r"soft\nmax"),
         ] {

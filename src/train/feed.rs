@@ -1,6 +1,6 @@
 //! Batches one after the other, over the ends of epochs.
 
-use super::teachers::Teachers;
+use super::distillation::Teachers;
 use crate::error::Result;
 use crate::parallel::Team;
 use moue_datasets::{Epoch, Loader, PIXELS};
@@ -20,13 +20,15 @@ pub(super) struct Batch {
     part: Range<usize>,
     pixels: Vec<f32>,
     labels: Vec<u32>,
-    /// What teachers say, if there are any.
     targets: Vec<f32>,
+    /// Length of a soft target; 0 without teachers.
+    classes: usize,
     images: Vec<u32>,
 }
 
 impl Batch {
-    pub(super) fn new(capacity: usize) -> Self {
+    /// For at most `capacity` images with soft targets of `classes` numbers.
+    pub(super) fn new(capacity: usize, classes: usize) -> Self {
         Self {
             epoch: 0,
             number: 0,
@@ -34,7 +36,8 @@ impl Batch {
             part: 0..0,
             pixels: vec![0.0; capacity * PIXELS],
             labels: vec![0; capacity],
-            targets: Vec::new(),
+            targets: vec![0.0; capacity * classes],
+            classes,
             images: vec![0; capacity],
         }
     }
@@ -53,9 +56,9 @@ impl Batch {
         &self.labels[..self.part.len()]
     }
 
-    /// Distributions over the classes that this process's images are to have, `[n, classes]`; empty without teachers.
+    /// Soft targets of this process's images, `[n, classes]`.
     pub(super) fn targets(&self) -> &[f32] {
-        &self.targets
+        &self.targets[..self.part.len() * self.classes]
     }
 
     /// Indices of all images of the batch in the training set.
@@ -71,8 +74,7 @@ pub(super) struct Feed<'a> {
     order: Epoch,
     next: usize,
     team: Option<Arc<Team>>,
-    /// And the smoothing of labels.
-    teachers: Option<(Teachers, f64)>,
+    teachers: Option<Teachers>,
 }
 
 impl<'a> Feed<'a> {
@@ -82,32 +84,32 @@ impl<'a> Feed<'a> {
         Self { loader, order, next, team, teachers: None }
     }
 
-    /// Asks `teachers` about every image; labels get the rest of the target, smoothed.
-    pub(super) fn with_teachers(self, teachers: Option<Teachers>, smoothing: f64) -> Self {
-        Self { teachers: teachers.map(|teachers| (teachers, smoothing)), ..self }
+    /// Asks `teachers` about every image: batches get soft targets.
+    pub(super) fn with_teachers(self, teachers: Option<Teachers>) -> Self {
+        Self { teachers, ..self }
     }
 
     pub(super) fn batches_per_epoch(&self) -> usize {
         self.loader.batches_per_epoch()
     }
 
-    /// Prepares the next batch. Allocates nothing once it has prepared one of as many images.
+    /// Prepares the next batch. Allocates nothing, but for the plans of teachers, made when more threads than before
+    /// work for one at once.
     pub(super) fn fill(&mut self, batch: &mut Batch) -> Result<()> {
         if self.next >= self.batches_per_epoch() {
             let following = self.order.number() + 1;
             self.loader.advance(&mut self.order, following);
             self.next = 0;
         }
-        let Batch { pixels, labels, images, .. } = batch;
+        let Batch { pixels, labels, targets, classes, images, .. } = batch;
         let whole = self.loader.batch_len(self.next);
         let part = self.team.as_ref().and_then(|team| team.share(whole)).unwrap_or(0..whole);
         batch.len = self.loader.fill_part(&self.order, self.next, part.clone(), pixels, labels, images)?;
-        batch.part = part;
-        if let Some((teachers, smoothing)) = &mut self.teachers {
-            batch.targets.resize(batch.part.len() * teachers.classes(), 0.0);
-            let Batch { pixels, labels, targets, part, .. } = batch;
-            teachers.targets(&pixels[..part.len() * PIXELS], &labels[..part.len()], *smoothing, targets)?;
+        if let Some(teachers) = &mut self.teachers {
+            let n = part.len();
+            teachers.targets(&pixels[..n * PIXELS], &labels[..n], &mut targets[..n * *classes])?;
         }
+        batch.part = part;
         (batch.epoch, batch.number) = (self.order.number(), self.next);
         self.next += 1;
         Ok(())
@@ -125,7 +127,7 @@ mod tests {
         let sampling = Sampling::Shuffled;
         let loader = Loader::new(&faces, 3, Normalisation::identity(), Augment::none(), 1, sampling).unwrap();
         let mut feed = Feed::new(loader.clone(), 4, 1, None);
-        let mut batch = Batch::new(3);
+        let mut batch = Batch::new(3, 0);
         let mut seen = Vec::new();
         for _ in 0..4 {
             feed.fill(&mut batch).unwrap();

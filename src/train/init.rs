@@ -1,7 +1,7 @@
 //! Starting from trained weights: fine-tuning.
 
 use crate::error::{Error, Result};
-use crate::nn::{Loss, Model};
+use crate::nn::{Architecture, Loss, Model};
 use crate::pretrained;
 use crate::weights::Weights;
 use moue_datasets::message::shown;
@@ -14,11 +14,16 @@ const PRETRAINED: &str = "pretrained";
 ///
 /// # Errors
 /// As [`Weights::load`].
-pub(crate) fn initial_weights(from: &str) -> Result<Weights> {
+pub(crate) fn named_weights(from: &str) -> Result<Weights> {
     match from {
         PRETRAINED => pretrained::weights(),
         path => Weights::load(Path::new(path)),
     }
+}
+
+/// What a message calls the weights at `from`.
+pub(super) fn path_of(from: &str) -> &Path {
+    Path::new(if from == PRETRAINED { pretrained::NAME } else { from })
 }
 
 /// Gives `weights`, freshly drawn, the values of those at `from` (a file, or `pretrained`), and says so.
@@ -28,8 +33,8 @@ pub(crate) fn initial_weights(from: &str) -> Result<Weights> {
 /// # Errors
 /// As [`Weights::load`]; [`Error::Format`] for weights of another network.
 pub(super) fn start_from(from: &str, weights: &mut Weights) -> Result<String> {
-    let source = initial_weights(from)?;
-    let path = Path::new(if from == PRETRAINED { pretrained::NAME } else { from });
+    let source = named_weights(from)?;
+    let path = path_of(from);
     let headless = |model: Model| Model { loss: Loss::Softmax, classes: 1, ..model };
     if headless(source.model) != headless(weights.model) {
         let (theirs, ours) = (describe(source.model), describe(weights.model));
@@ -49,10 +54,11 @@ pub(super) fn start_from(from: &str, weights: &mut Weights) -> Result<String> {
 
 fn describe(model: Model) -> String {
     let Model { identity_blocks, widths, attention, cbam, .. } = model;
-    format!(
-        "{} ({attention:?} at {cbam:?}, {identity_blocks} identity blocks, widths {widths:?})",
-        model.name()
-    )
+    let blocks = match model.architecture {
+        Architecture::Dnn => format!(", {identity_blocks} identity blocks, {widths:?} channels"),
+        _ => String::new(),
+    };
+    format!("{} ({attention:?} at {cbam:?}{blocks})", model.name())
 }
 
 #[cfg(test)]

@@ -4,14 +4,17 @@ use super::config::PATIENCE;
 use super::console::Console;
 use super::evaluate::accuracy;
 use super::init::start_from;
-use super::teachers::Teachers;
-use super::{Best, Config, EpochRow, Recipe, Report, Resume, RunFolder, Schedule, Sets, Trainer};
+use super::{
+    Best, Config, Distillation, EpochRow, Helpers, Recipe, Report, Resume, RunFolder, Schedule, Sets,
+    Teachers, Trainer,
+};
 use crate::archive::not_finite;
 use crate::checkpoint::State;
 use crate::error::{Error, Result};
 use crate::infer::Forward;
 use crate::parallel::Team;
 use crate::weights::{Facts, Weights};
+use moue_datasets::message::one_line;
 use moue_datasets::{Normalisation, Split};
 use moue_kernels::Isa;
 use std::path::{Path, PathBuf};
@@ -113,11 +116,15 @@ impl<'a> Session<'a> {
         if let Some(taken) = taken {
             session.say(&taken)?;
         }
+        if let Some(Distillation { teachers, share }) = &session.state.config.distillation {
+            let line = format!("{share} of the target by {}", one_line(teachers.join(", ")));
+            session.say(&line)?;
+        }
         Ok(session)
     }
 
     pub(super) fn new(
-        state: State,
+        mut state: State,
         weights: Weights,
         sets: &'a Sets,
         folder: Option<RunFolder>,
@@ -137,17 +144,16 @@ impl<'a> Session<'a> {
         let position = (progress.epoch, progress.batch);
         let team = options.team.clone();
         team.iter().for_each(|team| team.forget_traffic());
-        let teachers = config.teaching.as_ref();
-        let teachers = teachers.map(|t| Teachers::load(t, &weights, options.isa)).transpose()?;
-        let mut trainer = Trainer::with_team_and_teachers(
-            weights,
-            &sets.train,
-            &recipe,
-            position,
-            options.isa,
-            team.clone(),
-            teachers,
-        )?;
+        let (smoothing, isa) = (config.refinements.smoothing, options.isa);
+        let teachers = config.distillation.as_ref();
+        let teachers = teachers.map(|how| Teachers::load(how, &weights, smoothing, isa)).transpose()?;
+        let checksum = teachers.as_ref().map(Teachers::checksum);
+        if state.teachers.is_some() && state.teachers != checksum {
+            let path = folder.as_ref().map_or(Path::new("checkpoint"), RunFolder::path);
+            return Err(Error::format(path, "not the teachers that the run was started with"));
+        }
+        let helpers = Helpers { team: team.clone(), teachers };
+        let mut trainer = Trainer::with_helpers(weights, &sets.train, &recipe, position, isa, helpers)?;
         trainer.set_cuts(progress.cuts);
         if progress.batch >= trainer.steps_per_epoch() {
             let (done, steps) = (progress.batch, trainer.steps_per_epoch());
@@ -155,9 +161,11 @@ impl<'a> Session<'a> {
             return Err(Error::format(path, format!("{done} steps into an epoch of {steps}")));
         }
         let steps = config.epochs.saturating_mul(trainer.steps_per_epoch() as u64);
+        let forward = Forward::new(config.model, &trainer.weights().params, isa)?;
+        state.teachers = checksum;
         Ok(Self {
             console: Console::new(options.quiet || !options.leads(), steps, progress.step),
-            forward: Forward::new(config.model, &trainer.weights().params, options.isa)?,
+            forward,
             state,
             sets,
             folder,

@@ -2,12 +2,12 @@
 
 use super::average::Average;
 use super::config::{Refinements, Schedule};
+use super::distillation::Teachers;
 use super::feed::{Batch, Feed};
-use super::teachers::Teachers;
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Phase, Var};
+use crate::graph::{Graph, Phase};
 use crate::infer::argmax;
-use crate::nn::{Model, Network};
+use crate::nn::{Model, Network, Targets};
 use crate::optim::{Method, Optimizer};
 use crate::parallel::{Reducer, Team};
 use crate::params::Params;
@@ -51,13 +51,13 @@ pub struct Step {
     pub ends_epoch: bool,
 }
 
-/// What a loss compares answers with.
-#[derive(Clone, Copy, Debug)]
-enum Target {
-    /// The label, smoothed.
-    Label { smoothing: f64 },
-    /// What teachers say, and the label.
-    Taught,
+/// Who helps.
+#[derive(Debug, Default)]
+pub struct Helpers {
+    /// The processes that share every batch; all start the same.
+    pub team: Option<Arc<Team>>,
+    /// Those who are asked about every image.
+    pub teachers: Option<Teachers>,
 }
 
 /// A training step for batches of one size.
@@ -65,15 +65,13 @@ enum Target {
 struct Sized {
     plan: Plan<f32>,
     network: Network,
-    /// Where distributions over the classes go, if teachers give some.
-    targets: Option<Var>,
     /// Where the batch is shared with other processes.
     reducer: Option<Reducer>,
 }
 
 /// Moves weights along the gradients of one batch after the other.
 ///
-/// The result depends on weights, faces, recipe and starting point alone: neither the number of threads or processes nor
+/// The result depends on weights, faces, recipe, teachers and starting point alone: neither the number of threads or processes nor
 /// an interruption changes a bit. After the first step of each batch size, steps allocate nothing.
 #[derive(Debug)]
 pub struct Trainer<'a> {
@@ -104,21 +102,20 @@ impl<'a> Trainer<'a> {
         (epoch, batch): (u64, usize),
         isa: Isa,
     ) -> Result<Self> {
-        Self::with_team_and_teachers(weights, faces, recipe, (epoch, batch), isa, None, None)
+        Self::with_helpers(weights, faces, recipe, (epoch, batch), isa, Helpers::default())
     }
 
-    /// The same as one of several processes, which all start the same and share every batch; and with teachers.
+    /// The same with help.
     ///
     /// # Errors
     /// As [`Trainer::new`]; batches that so many cannot share.
-    pub fn with_team_and_teachers(
+    pub fn with_helpers(
         weights: Weights,
         faces: &'a Faces,
         recipe: &Recipe,
         (epoch, batch): (u64, usize),
         isa: Isa,
-        team: Option<Arc<Team>>,
-        teachers: Option<Teachers>,
+        Helpers { team, teachers }: Helpers,
     ) -> Result<Self> {
         if let Some(team) = &team {
             team.check(recipe.batch.min(faces.len()))?;
@@ -130,17 +127,21 @@ impl<'a> Trainer<'a> {
             .with_mixup(mixup as f32)?;
         let (full, rest) = (faces.len() / recipe.batch, faces.len() % recipe.batch);
         let sizes = [(full > 0).then_some(recipe.batch), (rest > 0).then_some(rest)];
-        let target = if teachers.is_some() { Target::Taught } else { Target::Label { smoothing } };
+        let targets = match teachers {
+            Some(_) => Targets::Soft,
+            None => Targets::Labels { smoothing },
+        };
         let mut plans = Vec::new();
         for n in sizes.into_iter().flatten() {
-            plans.push((n, Sized::new(&weights.model, n, target, isa, team.as_ref())?));
+            plans.push((n, Sized::new(&weights.model, n, targets, isa, team.as_ref())?));
         }
         let capacity = recipe.batch.min(faces.len());
+        let classes = teachers.as_ref().map_or(0, Teachers::classes);
         let optimizer =
             Optimizer::new(recipe.optimizer, &weights.params, recipe.lr, isa).with_decay(weight_decay);
         let average = (average > 0.0).then(|| Average::new(average, &weights.params));
-        let feed = Feed::new(loader, epoch, batch, team.clone()).with_teachers(teachers, smoothing);
-        let (current, next) = (Batch::new(capacity), Batch::new(capacity));
+        let feed = Feed::new(loader, epoch, batch, team.clone()).with_teachers(teachers);
+        let (current, next) = (Batch::new(capacity, classes), Batch::new(capacity, classes));
         let (recipe, cuts) = (*recipe, 0);
         let mut trainer =
             Self { faces, weights, recipe, optimizer, cuts, average, plans, feed, current, next, team };
@@ -272,23 +273,17 @@ impl<'a> Trainer<'a> {
 
 impl Sized {
     /// For batches of `n`, of which `team` may give this process a part.
-    fn new(model: &Model, n: usize, target: Target, isa: Isa, team: Option<&Arc<Team>>) -> Result<Self> {
+    fn new(model: &Model, n: usize, targets: Targets, isa: Isa, team: Option<&Arc<Team>>) -> Result<Self> {
         let mut graph = Graph::new(Phase::Train);
         let part = team.and_then(|team| Some((team, team.share(n)?)));
         let here = part.as_ref().map_or(n, |(_, part)| part.len());
-        let (network, targets) = match target {
-            Target::Label { smoothing } => (model.record_smoothed(&mut graph, here, smoothing), None),
-            Target::Taught => {
-                let (network, targets) = model.record_taught(&mut graph, here);
-                (network, Some(targets))
-            }
-        };
+        let network = model.record_for(&mut graph, here, targets);
         let mut plan = graph.compile(network.loss, isa)?;
         let reducer = part.map(|(team, _)| {
             plan.join(team.clone(), n);
             Reducer::new(team, &plan)
         });
-        Ok(Self { plan, network, targets, reducer })
+        Ok(Self { plan, network, reducer })
     }
 
     /// Loss and correct answers; or, with parameters and optimiser untouched, what is not finite.
@@ -300,12 +295,12 @@ impl Sized {
         optimizer: &mut Optimizer,
         batch: &Batch,
     ) -> std::result::Result<(f64, usize), String> {
-        let Self { plan, network, targets, reducer } = self;
+        let Self { plan, network, reducer } = self;
         let params = &mut weights.params;
         plan.set(network.input, batch.pixels());
         plan.set_labels(network.labels, batch.labels());
-        if let Some(targets) = targets {
-            plan.set(*targets, batch.targets());
+        if let Some(targets) = network.targets {
+            plan.set(targets, batch.targets());
         }
         plan.forward(params);
         let loss = plan.loss();

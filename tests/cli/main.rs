@@ -123,6 +123,7 @@ fn wrong_usage_is_named_with_status_2() {
         (&["train", "--loss", "softmax", "--margin", "0.1"], "--margin"),
         (&["train", "--teacher", "pretrained"], "--teacher"),
         (&["train", "--loss", "softmax", "--teacher-share", "0.5"], "--teacher"),
+        (&[&["train", "--loss", "softmax"][..], &["--teacher=pretrained"; 17]].concat()[..], "--teacher"),
         (
             &["train", "--loss", "softmax", "--teacher", "pretrained", "--teacher-share", "0"],
             "--teacher-share",

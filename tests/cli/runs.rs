@@ -26,13 +26,39 @@ fn so_it_is_with_teachers() {
     resumes(&[&taught[..], &["--teacher-share", "0.5", "--smoothing", "0.1", "--mixup", "0.2"]].concat());
 
     let folder = TempDir::new().unwrap();
-    let out = folder.path().join("none");
-    let start = ["train", "--quiet", "--loss", "softmax", "--out", text(&out)];
-    // Those that ship were trained on other faces.
-    let other = failure(&[&start[..], &["--teacher", "pretrained"]].concat(), 1);
-    assert!(other.contains("pretrained") && other.contains("mean or deviation"), "{other}");
+    let out = folder.path().join("run");
+    let start = ["train", "--quiet", "--loss", "softmax", "--limit", "35", "--out", text(&out)];
     let missing = failure(&[&start[..], &["--teacher", "nowhere.safetensors"]].concat(), 1);
-    assert!(missing.contains("nowhere.safetensors"), "{missing}");
+    assert!(missing.contains("nowhere.safetensors") && !out.exists(), "{missing}");
+    let plan = succeed(&[&start[..], &["--teacher", text(&teacher), "--plan"]].concat()).stdout;
+    assert!(String::from_utf8(plan).unwrap().contains("soft_cross_entropy"));
+
+    // A teacher that changes on the way would make another run of it.
+    let changing = folder.path().join("teacher.safetensors");
+    fs::copy(&teacher, &changing).unwrap();
+    let stop = ["--teacher", text(&changing), "--epochs", "2", "--stop-after-steps", "1"];
+    assert_eq!(run(&[&start[..], &stop[..]].concat()).status.code(), Some(130));
+    assert!(fs::read_to_string(out.join("log.txt")).unwrap().contains("0.7 of the target by"));
+    let other = folder.path().join("other");
+    assert!(train(&other, &["--epochs", "1", "--seed", "9"]).status.success());
+    fs::copy(other.join("best.safetensors"), &changing).unwrap();
+    let changed = failure(&["train", "--resume", text(&out)], 1);
+    assert!(changed.contains("not the teachers"), "{changed}");
+}
+
+/// Each fold's faces have a mean of their own; teachers see them as they were trained.
+#[test]
+fn folds_have_teachers_too() {
+    let folder = TempDir::new().unwrap();
+    let teacher = best();
+    let output = run(&[
+        &["crossval", "--limit", "35", "--folds", "2", "--epochs", "1", "--loss", "softmax"][..],
+        &["--teacher", text(&teacher), "--out", text(folder.path())],
+    ]
+    .concat());
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && message.contains("warning: --teacher: weights"), "{message}");
+    assert!(!message.contains("--init"), "{message}");
 }
 
 /// Three epochs of three steps at once, against a stop in the middle of the second, a resume on another number of

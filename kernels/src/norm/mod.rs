@@ -27,7 +27,7 @@ pub struct BatchNorm {
     pub train: bool,
 }
 
-/// What a batch norm does to each channel.
+/// Parameters and statistics of a batch norm, by channel.
 #[derive(Clone, Copy, Debug)]
 pub struct NormChannels<'a, T> {
     /// Scale, `[c]`.
@@ -165,10 +165,10 @@ impl NormKernels for f32 {
         fill_constants(norm, channels, constants);
         let (rstd, rest) = constants.split_at(c);
         let (scale, shift) = rest.split_at(c);
-        let channels = Channels { mean: &channels.stats[..c], rstd, scale, shift };
+        let constants = Channels { mean: &channels.stats[..c], rstd, scale, shift };
         each_image(2 * c, shape.len(), slots, |n, sums| {
             let at = n * image..(n + 1) * image;
-            isa.run(BackwardSums { norm, x: &x[at.clone()], dy: &dy[at], channels, sums });
+            isa.run(BackwardSums { norm, x: &x[at.clone()], dy: &dy[at], channels: constants, sums });
         });
         combine(isa, slots, 1, sums, Mode::Set);
     }
@@ -204,11 +204,11 @@ impl NormKernels for f32 {
             by_x.fill(0.0);
             constant.fill(0.0);
         }
-        let channels = BackwardChannels { scale, shift, by_x, constant };
+        let constants = BackwardChannels { scale, shift, by_x, constant };
         let mode = dx.mode;
         each_image(image, shape.len(), dx.to, |n, dx| {
             let at = n * image..(n + 1) * image;
-            isa.run(BackwardApply { norm, x: &x[at.clone()], dy: &dy[at], channels, dx, mode });
+            isa.run(BackwardApply { norm, x: &x[at.clone()], dy: &dy[at], channels: constants, dx, mode });
         });
     }
 }

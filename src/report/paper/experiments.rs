@@ -249,7 +249,7 @@ impl Experiment {
             augment: Augmentation::Paper,
             refinements: Refinements::default(),
             init: None,
-            teaching: None,
+            distillation: None,
             cooperation: Default::default(),
         };
         (self.change)(&mut config);

@@ -1,6 +1,8 @@
 use super::super::{Bound, Case, Entry, Fill, Shapes};
 use super::{MODES, grad, named, with_previous};
-use crate::{Adam, DistributionKernels, Element, Isa, LinearKernels, LossKernels, MarginSoftmax, Mode, Sgd};
+use crate::{
+    Adam, Element, Isa, LinearKernels, LossKernels, MarginSoftmax, Mode, Sgd, SoftCrossEntropyKernels,
+};
 
 #[derive(Clone, Copy, PartialEq)]
 enum Pass {
@@ -83,8 +85,8 @@ pub(super) fn cases(shapes: Shapes) -> Vec<Box<dyn Case>> {
             add(&[MatmulNt, Bias, Sigmoid, L2Normalize], &MODES[..1], [32, k, p]);
             add(&[MatmulNtBackward, BiasBackward, SigmoidBackward, L2NormalizeBackward], &MODES, [32, k, p]);
         }
-        add(&[Pass::MarginSoftmax], &MODES[..1], [32, 7, 1]);
-        add(&[MarginSoftmaxBackward], &MODES, [32, 7, 1]);
+        add(&[Pass::MarginSoftmax, SoftCrossEntropy], &MODES[..1], [32, 7, 1]);
+        add(&[MarginSoftmaxBackward, SoftCrossEntropyBackward], &MODES, [32, 7, 1]);
         add(&[Pass::Adam, Pass::Sgd], &MODES[..1], [1, 498_866, 1]);
         return all;
     }

@@ -1,7 +1,7 @@
 use super::put;
 use crate::*;
 
-impl DistributionKernels for f64 {
+impl SoftCrossEntropyKernels for f64 {
     fn soft_cross_entropy_forward(
         _: Isa,
         classes: usize,

@@ -4,7 +4,7 @@ use crate::reduce::sum;
 use crate::{Grad, Isa};
 
 /// Rows of `classes` numbers each.
-pub trait DistributionKernels: Sized {
+pub trait SoftCrossEntropyKernels: Sized {
     /// `value[0]` = sum over rows (along their tree) of the classes' sum of `-target * log softmax(x)`;
     /// `log_probabilities` gets log softmax, `[n, classes]` (the largest is subtracted first, so nothing overflows).
     fn soft_cross_entropy_forward(
@@ -34,7 +34,7 @@ pub trait DistributionKernels: Sized {
 }
 
 // A batch has a few hundred logits: scalar loops, and f64 inside.
-impl DistributionKernels for f32 {
+impl SoftCrossEntropyKernels for f32 {
     fn soft_cross_entropy_forward(
         _: Isa,
         classes: usize,
@@ -100,11 +100,11 @@ impl DistributionKernels for f32 {
 }
 
 /// The number of rows.
-fn assert_lengths(classes: usize, rows: usize, targets: usize, value: usize) -> usize {
-    assert_eq!(rows % classes, 0, "no rows of {classes}");
-    assert_eq!(rows, targets, "logits and targets differ in length");
+fn assert_lengths(classes: usize, logits: usize, targets: usize, value: usize) -> usize {
+    assert_eq!(logits % classes, 0, "no rows of {classes}");
+    assert_eq!(logits, targets, "logits and targets differ in length");
     assert_eq!(value, 1, "the loss is one number");
-    rows / classes
+    logits / classes
 }
 
 #[cfg(test)]
