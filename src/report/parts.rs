@@ -131,7 +131,7 @@ pub(super) fn configuration(config: &Config) -> Table {
     table.row(["seed", &config.seed.to_string()]);
     table.row(["start", &config.init.as_deref().map_or("random".to_owned(), excerpt)]);
     if let Some(Distillation { teachers, share }) = &config.distillation {
-        table.row(["teachers", &format!("{share} of the target by {}", excerpt(&teachers.join(", ")))]);
+        table.row(["teachers", &format!("{share} of the target by {}", excerpt(teachers.join(", ")))]);
     }
     table.row(["augmentation", &name(config.augment)]);
     if config.cooperation != Default::default() {
