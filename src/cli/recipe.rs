@@ -3,12 +3,12 @@
 use super::model::ModelArgs;
 use super::{data, positive};
 use crate::error::{Error, Result};
-use crate::nn::Loss;
+use crate::nn::{Loss, Model};
 use crate::optim::Method;
 use crate::output::errln;
 use crate::train::{
-    Augmentation, Config, Distillation, Fold, MAX_BATCH, MAX_EPOCHS, MAX_TEACHERS, Refinements, Schedule,
-    is_share, named_weights,
+    Augmentation, Config, Distillation, Fold, MAX_BATCH, MAX_EPOCHS, Refinements, Schedule, is_share,
+    named_weights,
 };
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
@@ -119,7 +119,7 @@ impl RecipeArgs {
         if model.loss == Loss::Svm && self.refinements.smoothing > 0.0 {
             return Err(Error::Usage("--smoothing: the SVM's loss has no targets to smooth".to_owned()));
         }
-        let distillation = self.distillation(model.loss)?;
+        let distillation = self.distillation(&model)?;
         let synthetic = self.data.data == "synthetic";
         Ok(Config {
             data: self.data.data.clone(),
@@ -140,21 +140,16 @@ impl RecipeArgs {
         })
     }
 
-    fn distillation(&self, loss: Loss) -> Result<Option<Distillation>> {
-        let usage = |text: String| Err(Error::Usage(text));
+    fn distillation(&self, student: &Model) -> Result<Option<Distillation>> {
         if self.teacher.is_empty() {
             return Ok(None);
         }
-        if loss != Loss::Softmax {
-            return usage("--teacher: only for --loss softmax".to_owned());
-        }
-        if self.teacher.len() > MAX_TEACHERS {
-            return usage(format!("--teacher: {MAX_TEACHERS} at most"));
-        }
-        // What cannot be read is told before a data set is.
-        self.teacher.iter().try_for_each(|from| named_weights(from).map(drop))?;
         let share = self.teacher_share.unwrap_or(TEACHER_SHARE);
-        Ok(Some(Distillation { teachers: self.teacher.clone(), share }))
+        let how = Distillation { teachers: self.teacher.clone(), share };
+        how.check(student).map_err(|reason| Error::Usage(format!("--teacher: {reason}")))?;
+        // What cannot be read is told before a data set is.
+        how.teachers.iter().try_for_each(|from| named_weights(from).map(drop))?;
+        Ok(Some(how))
     }
 }
 

@@ -11,7 +11,7 @@ use moue_kernels::Isa;
 use serde::{Deserialize, Serialize};
 
 /// Most teachers of a run.
-pub(crate) const MAX_TEACHERS: usize = 16;
+const MAX_TEACHERS: usize = 16;
 
 /// Who teaches.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -71,8 +71,9 @@ struct Sized {
 
 /// Moves weights along the gradients of one batch after the other.
 ///
-/// The result depends on weights, faces, recipe, teachers and starting point alone: neither the number of threads or processes nor
-/// an interruption changes a bit. After the first step of each batch size, steps allocate nothing.
+/// The result depends on weights, faces, recipe, teachers and starting point alone: neither the number of threads or
+/// processes nor an interruption changes a bit. After the first step of each batch size, steps allocate nothing but
+/// plans of teachers, when more threads than before work for one at once.
 #[derive(Debug)]
 pub struct Trainer<'a> {
     faces: &'a Faces,
@@ -224,7 +225,8 @@ impl<'a> Trainer<'a> {
     ///
     /// # Errors
     /// [`Error::NotFinite`] if the loss or a gradient is no number: the weights are then as the step before left
-    /// them, except for the running statistics of batch norms, which may be spoilt.
+    /// them, except for the running statistics of batch norms, which may be spoilt. What preparing the next batch
+    /// fails with (a teacher's answers that are no numbers, no memory): the weights have then been moved.
     pub fn step(&mut self) -> Result<Step> {
         self.optimizer.set_lr(self.lr());
         let Self { weights, optimizer, plans, feed, current, next, team, .. } = self;
