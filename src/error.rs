@@ -2,7 +2,7 @@
 
 use moue_datasets::message::{self, excerpt, one_line, shown};
 use moue_kernels::Shape;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Result with the crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -72,6 +72,9 @@ pub enum Error {
     /// Processes that are to train together started with different data, weights, options or instruction sets.
     #[error("the processes disagree on data, weights, options or instruction set: start all with the same")]
     Disagreement,
+    /// None of the pictures could be read; what is wrong with each was told when it was met.
+    #[error("no picture could be read")]
+    NoPicture,
     /// A signal ended the work early; nothing is lost.
     #[error("{}", one_line(.0))]
     Interrupted(String),
@@ -82,6 +85,11 @@ impl Error {
     pub fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { path, source }
+    }
+
+    /// The run in `path` is not the one that was asked for.
+    pub(crate) fn other_options(path: &Path) -> Self {
+        Self::format(path, "was started with other options; repeat those, or choose another --out")
     }
 
     /// A format error of the file at `path`.

@@ -25,6 +25,12 @@ pub(crate) fn write_err(text: Arguments<'_>) {
     let _ = writeln!(io::stderr().lock(), "{}", one_line(text));
 }
 
+/// As one word of a shell.
+pub(crate) fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_./+-=:@%".contains(c);
+    if text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
 /// `print!` that does not panic.
 macro_rules! out {
     ($($text:tt)*) => { $crate::output::write_out(format_args!($($text)*)) };
@@ -41,3 +47,14 @@ macro_rules! errln {
 }
 
 pub(crate) use {errln, out, outln};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_a_command_are_quoted_where_they_must_be() {
+        assert_eq!(quoted("/data/fer2013"), "/data/fer2013");
+        assert_eq!(quoted("my 'own' data"), r"'my '\''own'\'' data'");
+    }
+}

@@ -3,7 +3,7 @@
 use super::{Context, data};
 use crate::error::{Error, Result};
 use crate::output::{errln, outln};
-use crate::report::{Evaluated, run_report};
+use crate::report::{Evaluated, Fitted, run_report};
 use crate::train::{Config, Record, Sets};
 use moue_datasets::Split;
 use moue_datasets::message::{one_line, shown};
@@ -75,9 +75,9 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
     let page = args.out.clone().unwrap_or_else(|| args.run.join("report").join("report.html"));
     let mut summary = Summary { path: page.clone(), epochs: record.rows.len(), ..Summary::default() };
     match measure(&args, &record, context) {
-        Ok((evaluated, sets)) => {
-            summary.add(&evaluated);
-            run_report(&record, Ok((&evaluated, &sets)))?.save(&page)?;
+        Ok((evaluated, fitted, sets)) => {
+            summary.add(&evaluated, fitted);
+            run_report(&record, Ok((&evaluated, fitted, &sets)))?.save(&page)?;
         }
         Err(error) if args.is_particular() => return Err(error),
         Err(error) => {
@@ -91,23 +91,24 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
     Ok(())
 }
 
-fn measure(args: &Args, record: &Record, context: &Context) -> Result<(Evaluated, Sets)> {
+fn measure(args: &Args, record: &Record, context: &Context) -> Result<(Evaluated, Fitted, Sets)> {
     let config =
         Config { data: args.data.clone().unwrap_or(record.config.data.clone()), ..record.config.clone() };
     let sets = Sets::new(data::open(&config.data, config.limit, context)?, &config)?;
     let evaluated = Evaluated::measure(&record.best(), &sets, args.split, &config.data, context.isa)?;
-    Ok((evaluated, sets))
+    let fitted = Fitted::of(&evaluated, &sets, &config.data, context.isa)?;
+    Ok((evaluated, fitted, sets))
 }
 
 impl Summary {
-    fn add(&mut self, evaluated: &Evaluated) {
+    fn add(&mut self, evaluated: &Evaluated, fitted: Fitted) {
         let before = evaluated.scored.calibration(evaluated.temperature);
-        let after = evaluated.scored.calibration(evaluated.fitted);
+        let after = evaluated.scored.calibration(fitted.temperature);
         self.split = Some(evaluated.split.name());
         self.accuracy = Some(evaluated.confusion().accuracy());
         self.images = Some(evaluated.scored.images());
         (self.ece, self.nll) = (Some(before.ece), Some(before.nll));
-        self.temperature = Some(evaluated.fitted);
+        self.temperature = Some(fitted.temperature);
         (self.ece_calibrated, self.nll_calibrated) = (Some(after.ece), Some(after.nll));
     }
 

@@ -3,9 +3,11 @@
 use super::recipe::stop_signal;
 use super::{Context, at_least_one, data, positive};
 use crate::error::{Error, Result};
-use crate::output::{errln, outln};
-use crate::report::paper::{self, Data, EXPERIMENTS, Experiment, Inputs, Outcome, Progress, Run};
-use crate::train::{MAX_EPOCHS, Options, Record, RunFolder, Session, Sets};
+use crate::output::{errln, outln, quoted};
+use crate::report::paper::{
+    self, Data, EXPERIMENTS, Experiment, Inputs, Mean, Measured, Outcome, Progress, Run,
+};
+use crate::train::{MAX_EPOCHS, Options, Session, Sets};
 use moue_datasets::message::shown;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -128,17 +130,14 @@ impl Args {
     }
 }
 
-/// As one word of a shell.
-fn quoted(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_./+-=:@%".contains(c);
-    if text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
-}
-
 pub(super) fn run(args: Args, context: &Context) -> Result<()> {
     let begin = Instant::now();
     let inputs = open(&args, context)?;
     if args.list {
-        let progress = |e: Experiment| Ok(Row::new(e, e.progress(&args.out, &inputs, args.epochs)?, None));
+        let progress = |e: Experiment| {
+            let records = e.records(&args.out, &inputs)?;
+            Ok(Row::new(e, e.progress(&records, &inputs, args.epochs), None))
+        };
         let experiments = args.experiments().map(progress).collect::<Result<_>>()?;
         let list = Reproduction { path: None, experiments };
         context.print(&list, || list.print());
@@ -158,7 +157,9 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
         let page = shown(&page);
         return Err(Error::Interrupted(format!("stopped; the same command goes on; so far: {page}")));
     }
-    let row = |outcome: &Outcome| Row::new(outcome.experiment, outcome.progress.clone(), outcome.accuracy());
+    let row = |outcome: &Outcome| {
+        Row::new(outcome.experiment, outcome.progress.clone(), outcome.mean(Measured::accuracy))
+    };
     let reproduction = Reproduction { path: Some(page), experiments: outcomes.iter().map(row).collect() };
     context.print(&reproduction, || reproduction.print());
     Ok(())
@@ -223,7 +224,8 @@ fn train(
     stop: &AtomicBool,
 ) -> Result<()> {
     let (path, epochs) = (experiment.folder(&args.out, run), experiment.epochs(args.epochs));
-    if RunFolder::holds_run(&path) && Record::read(&path)?.rows.len() as u64 >= epochs {
+    if experiment.record(&args.out, run, Some(data))?.is_some_and(|record| record.rows.len() as u64 >= epochs)
+    {
         return Ok(());
     }
     if !options.quiet {
@@ -243,7 +245,7 @@ fn write_report(args: &Args, inputs: &Inputs, context: &Context) -> Result<(Path
 }
 
 impl Row {
-    fn new(experiment: Experiment, progress: Progress, accuracy: Option<(f64, Option<f64>)>) -> Self {
+    fn new(experiment: Experiment, progress: Progress, accuracy: Option<Mean>) -> Self {
         Self {
             name: experiment.name,
             data: experiment.source.name(),
@@ -271,16 +273,5 @@ impl Reproduction {
         if let Some(path) = &self.path {
             outln!("report: {}", shown(path));
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_of_a_command_are_quoted_where_they_must_be() {
-        assert_eq!(quoted("/data/fer2013"), "/data/fer2013");
-        assert_eq!(quoted("my 'own' data"), r"'my '\''own'\'' data'");
     }
 }

@@ -19,6 +19,6 @@ pub(crate) use document::png;
 pub use document::{Block, Document, Figure, Gallery, Image, Table};
 #[cfg(feature = "serve")]
 pub(crate) use html::png_uri;
-pub use run::{Evaluated, run_report};
+pub use run::{Evaluated, Fitted, run_report};
 pub use sample::mean_and_deviation;
 pub use scored::{Answer, BINS, Bin, Calibration, Scored, match_classes};

@@ -35,10 +35,6 @@ pub struct Evaluated {
     pub scored: Scored,
     /// Temperature stored with the weights.
     pub temperature: f64,
-    /// Temperature fitted on `fitted_on`.
-    pub fitted: f64,
-    /// Split and number of images that the temperature was fitted on.
-    pub fitted_on: (Split, usize),
     /// The most confident mistakes.
     pub mistakes: Vec<Mistake>,
 }
@@ -58,7 +54,7 @@ pub struct Mistake {
 
 impl Evaluated {
     /// Measures the file `weights` on `split` of `sets`: by default what the run is tested on, or, where nothing was
-    /// held out, what it was trained on. The temperature is fitted on the watched split. `data` is its name in messages.
+    /// held out, what it was trained on. `data` is its name in messages.
     ///
     /// # Errors
     /// Weights that cannot be read or know other classes, or a split that is not there.
@@ -71,13 +67,6 @@ impl Evaluated {
         })?;
         let scored = Scored::of(&mut classifier, faces, &map)?;
         let watched = sets.watched().map(|watched| watched.0);
-        let (fitted, fitted_on) = match sets.watched() {
-            Some((other, faces)) if *other != split && !faces.is_empty() => {
-                let scored = Scored::of(&mut classifier, faces, &map)?;
-                (scored.best_temperature(), (*other, scored.images()))
-            }
-            _ => (scored.best_temperature(), (split, scored.images())),
-        };
         let stored = classifier.weights();
         let mistake = |Answer { image, truth, answer, confidence }| {
             let face = Box::new(faces.face(image).try_into().expect("a face for each score"));
@@ -91,8 +80,6 @@ impl Evaluated {
             split,
             watched: watched == Some(split),
             temperature: stored.temperature,
-            fitted,
-            fitted_on,
             mistakes: scored.mistakes(stored.temperature).into_iter().take(MISTAKES).map(mistake).collect(),
             scored,
         })
@@ -111,6 +98,40 @@ impl Evaluated {
     }
 }
 
+/// The temperature with the lowest negative log-likelihood.
+#[derive(Clone, Copy, Debug)]
+pub struct Fitted {
+    /// What scores are divided by.
+    pub temperature: f64,
+    /// The split that it was sought on.
+    pub split: Split,
+    /// Images of that split.
+    pub images: usize,
+}
+
+impl Fitted {
+    /// Fits the weights of `evaluated` on the watched split of `sets`, or, where there is no other, on what they were
+    /// measured on. `data` is its name in messages.
+    ///
+    /// # Errors
+    /// As [`Evaluated::measure`].
+    pub fn of(evaluated: &Evaluated, sets: &Sets, data: &str, isa: Isa) -> Result<Self> {
+        let Evaluated { weights, classes, split, scored, .. } = evaluated;
+        let fit = |split: Split, scored: &Scored| Self {
+            temperature: scored.best_temperature(),
+            split,
+            images: scored.images(),
+        };
+        match sets.watched() {
+            Some((other, faces)) if other != split && !faces.is_empty() => {
+                let map = match_classes(weights, classes, data, &sets.classes)?;
+                Ok(fit(*other, &Scored::of(&mut Classifier::load(weights, isa)?, faces, &map)?))
+            }
+            _ => Ok(fit(*split, scored)),
+        }
+    }
+}
+
 /// The report of the run `record`. Without its evaluation, for the reason given, it has the curves and the
 /// configuration; `sets` are the run's images, from which the augmentation is shown.
 ///
@@ -118,13 +139,13 @@ impl Evaluated {
 /// A sheet of faces that cannot be drawn.
 pub fn run_report(
     record: &Record,
-    evaluation: std::result::Result<(&Evaluated, &Sets), &str>,
+    evaluation: std::result::Result<(&Evaluated, Fitted, &Sets), &str>,
 ) -> Result<Document> {
     let config = &record.config;
     let (model, loss) = (config.model.name(), config.model.loss.name());
     let mut document = Document::new(format!("{model} with {loss} on {}", excerpt(&config.data)));
     match evaluation {
-        Ok((evaluated, sets)) => summary(&mut document, record, evaluated, sets),
+        Ok((evaluated, _, sets)) => summary(&mut document, record, evaluated, sets),
         Err(reason) => document.warning(format!(
             "Only what the run wrote down is shown. Confusion, calibration, mistakes and the sheet of the augmentation \
              need its weights and its data: {reason}"
@@ -132,12 +153,12 @@ pub fn run_report(
     }
     warnings(&mut document, record);
     curves(&mut document, record);
-    if let Ok((evaluated, sets)) = evaluation {
+    if let Ok((evaluated, fitted, sets)) = evaluation {
         document.heading("Confusion");
         let confusion = evaluated.confusion();
         parts::confusion(&mut document, "confusion", &evaluated.classes, &confusion, &evaluated.provenance());
         document.figure(parts::recall(&evaluated.classes, &confusion));
-        calibration(&mut document, evaluated);
+        calibration(&mut document, evaluated, fitted);
         document.heading("Most confident mistakes");
         if evaluated.mistakes.is_empty() {
             document.text("Every image was recognised.");
@@ -154,7 +175,7 @@ pub fn run_report(
     }
     document.heading("Configuration and facts");
     document.table(parts::configuration(config));
-    if let Ok((evaluated, _)) = evaluation {
+    if let Ok((evaluated, ..)) = evaluation {
         document.table(facts(evaluated));
     }
     Ok(document)
@@ -235,17 +256,16 @@ fn curves(document: &mut Document, record: &Record) {
     document.table(Table { folded: true, ..table });
 }
 
-fn calibration(document: &mut Document, evaluated: &Evaluated) {
+fn calibration(document: &mut Document, evaluated: &Evaluated, fitted: Fitted) {
     document.heading("Calibration");
     let before = evaluated.scored.calibration(evaluated.temperature);
-    let after = evaluated.scored.calibration(evaluated.fitted);
-    let (split, images) = evaluated.fitted_on;
+    let Fitted { temperature, split, images } = fitted;
+    let after = evaluated.scored.calibration(temperature);
     let same = if split == evaluated.split { ", the same as are measured, hence optimistic" } else { "" };
     document.text(format!(
         "A temperature divides the scores before the softmax; it changes probabilities, but no answer. The one with \
-         the lowest negative log-likelihood was sought on {images} images of {split}{same}: {:.3}. The \
-         command moue calibrate stores one with the weights.",
-        evaluated.fitted
+         the lowest negative log-likelihood was sought on {images} images of {split}{same}: {temperature:.3}. \
+         The command moue calibrate stores one with the weights."
     ));
     let title = |name: &str, ece: f64| format!("{name}: ECE {:.2} %", 100.0 * ece);
     let panels = [(title("as stored", before.ece), &before), (title("fitted", after.ece), &after)];

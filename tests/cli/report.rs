@@ -164,7 +164,9 @@ fn the_papers_experiments_go_on_where_they_were() {
     assert!(whole.join("fer-dnn-cbam-seed1/last.safetensors").exists());
     let row = seeds["experiments"].as_array().unwrap().iter().find(|e| e["name"] == "fer-dnn-cbam").unwrap();
     assert!(row["std"].is_f64() && row["of"] == 2 && row["state"] == "finished", "{row}");
-    assert!(fs::read_to_string(whole.join("reproduce.html")).unwrap().contains("after epoch 1, seeds 0, 1,"));
+    assert!(
+        fs::read_to_string(whole.join("reproduce.html")).unwrap().contains("best of 1 epochs, seeds 0, 1,")
+    );
     // Reported again from what is there, the page is the same; without the data it says what it lacks.
     fs::remove_file(&page).unwrap();
     json(&reproduce(&parts, &["--report-only"]));

@@ -1,5 +1,6 @@
 //! The experiments that the paper's tables and figures need, and one change of its recipe at a time.
 
+use crate::error::{Error, Result};
 use crate::nn::{Architecture, Attention, CbamPosition, Loss, Model};
 use crate::optim::Method;
 use crate::train::{Augmentation, Config, Fold, Folding, Record, Refinements, RunFolder, Schedule};
@@ -273,26 +274,41 @@ impl Experiment {
             .then(|| format!("{} has no validation split for the schedule to watch", data.spec))
     }
 
+    /// What `run` has left below `out`, if it has ended an epoch.
+    ///
+    /// # Errors
+    /// A folder whose files cannot be read, or, if there is `data` to tell, of a run with other options.
+    pub fn record(&self, out: &Path, run: Run, data: Option<&Data>) -> Result<Option<Record>> {
+        let path = self.folder(out, run);
+        if !RunFolder::holds_run(&path) {
+            return Ok(None);
+        }
+        let record = Record::read(&path)?;
+        if let Some(data) = data {
+            // The same data may have been elsewhere, and there may have been fewer epochs.
+            let Config { data: place, epochs, .. } = &record.config;
+            let asked = Config { data: place.clone(), ..self.config(data, run, *epochs) };
+            if record.config != asked {
+                return Err(Error::other_options(&path));
+            }
+        }
+        Ok((!record.rows.is_empty()).then_some(record))
+    }
+
     /// Its runs below `out` that have ended an epoch.
     ///
     /// # Errors
-    /// A folder whose files cannot be read.
-    pub fn records(&self, out: &Path) -> crate::Result<Vec<Record>> {
-        let folders = self.runs().into_iter().map(|run| self.folder(out, run));
-        let records = folders.filter(|path| RunFolder::holds_run(path)).map(|path| Record::read(&path));
-        let mut records = records.collect::<crate::Result<Vec<_>>>()?;
-        records.retain(|record| !record.rows.is_empty());
-        Ok(records)
+    /// As [`record`](Self::record).
+    pub fn records(&self, out: &Path, inputs: &Inputs) -> Result<Vec<Record>> {
+        let data = inputs.get(self.source);
+        self.runs().into_iter().filter_map(|run| self.record(out, run, data).transpose()).collect()
     }
 
-    /// How far it has come below `out`, if each run is to have `epochs`.
-    ///
-    /// # Errors
-    /// As [`records`](Self::records).
-    pub fn progress(&self, out: &Path, inputs: &Inputs, epochs: Option<u64>) -> crate::Result<Progress> {
+    /// How far it has come with `records`, if each run is to have `epochs`.
+    pub fn progress(&self, records: &[Record], inputs: &Inputs, epochs: Option<u64>) -> Progress {
         let wanted = self.epochs(epochs);
-        let done = self.records(out)?.iter().map(|record| wanted.min(record.rows.len() as u64)).sum();
-        Ok(Progress { epochs: done, of: wanted * self.runs().len() as u64, missing: self.missing(inputs) })
+        let done = records.iter().map(|record| wanted.min(record.rows.len() as u64)).sum();
+        Progress { epochs: done, of: wanted * self.runs().len() as u64, missing: self.missing(inputs) }
     }
 }
 
@@ -333,9 +349,8 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_told() {
-        let folder = tempfile::tempdir().unwrap();
         let named = |name| EXPERIMENTS.into_iter().find(|e| e.name == name).unwrap();
-        let progress = |name, inputs: &Inputs| named(name).progress(folder.path(), inputs, None).unwrap();
+        let progress = |name, inputs: &Inputs| named(name).progress(&[], inputs, None);
         let nothing = progress("ckplus-dnn-cbam", &Inputs::default());
         assert_eq!((nothing.state(), nothing.of), ("missing data", 1500));
         assert_eq!(nothing.missing.as_deref(), Some("no CK+ was given"));

@@ -1,6 +1,7 @@
 //! One function a table or figure of the paper.
 
-use super::{Data, Inputs, NOT_RUN, NOT_STATED, Outcome, Protocol, Source};
+use super::outcome::RECENT;
+use super::{Data, Inputs, Mean, Measure, Measured, NOT_RUN, NOT_STATED, Outcome, Source};
 use crate::error::Result;
 use crate::report::chart::{Curve, Scale, curve_chart};
 use crate::report::parts::{self, percent};
@@ -44,17 +45,32 @@ fn named<'a>(outcomes: &'a [Outcome], name: &str) -> Option<&'a Outcome> {
     outcomes.iter().find(|outcome| outcome.experiment.name == name)
 }
 
-/// In percent, with the deviation of folds or seeds; or why there is none.
+/// In percent, with the deviation of folds or seeds.
+fn shares((mean, deviation): Mean) -> String {
+    let deviation = deviation.map_or(String::new(), |deviation| format!(" +- {:.2}", 100.0 * deviation));
+    format!("{}{deviation}", percent(mean))
+}
+
+/// In points, with the deviation of seeds.
+fn points((mean, deviation): Mean) -> String {
+    let deviation = deviation.map_or(String::new(), |deviation| format!(" +- {:.2}", 100.0 * deviation));
+    format!("{:+.2}{deviation}", 100.0 * mean)
+}
+
+/// The mean accuracy, and those of runs that cannot be averaged; or why there is none.
 pub(super) fn accuracy(outcome: &Outcome) -> String {
-    match outcome.accuracy() {
-        Some((mean, None)) => percent(mean),
-        Some((mean, Some(deviation))) => format!("{} +- {:.2}", percent(mean), 100.0 * deviation),
-        None if outcome.records.is_empty() && outcome.progress.missing.is_some() => {
-            format!("{NOT_RUN}: missing data")
-        }
-        None if outcome.records.is_empty() => NOT_RUN.to_owned(),
-        None => "needs its data".to_owned(),
+    let mean = outcome.mean(Measured::accuracy).map(shares);
+    let accuracies: Vec<String> = mean.into_iter().chain(outcome.incomplete()).collect();
+    match &outcome.progress.missing {
+        _ if !accuracies.is_empty() => accuracies.join("; "),
+        Some(_) if outcome.runs.is_empty() => format!("{NOT_RUN}: missing data"),
+        None if outcome.runs.is_empty() => NOT_RUN.to_owned(),
+        _ => "needs its data".to_owned(),
     }
+}
+
+fn recent(outcome: &Outcome) -> String {
+    outcome.mean(Measured::recent).map_or("-".to_owned(), shares)
 }
 
 pub(super) fn introduction(document: &mut Document, outcomes: &[Outcome], inputs: &Inputs, command: &str) {
@@ -74,12 +90,13 @@ pub(super) fn introduction(document: &mut Document, outcomes: &[Outcome], inputs
         }
     }
     let finished = outcomes.iter().filter(|o| o.progress.state() == "finished").count();
-    let short = outcomes.iter().filter(|o| !o.evaluated.is_empty() && o.progress.of < o.papers_epochs());
-    let short = short.count();
+    let short =
+        outcomes.iter().filter(|o| !o.runs.is_empty() && o.epochs < o.experiment.epochs(None)).count();
     document.text(format!(
         "{finished} of {} experiments are finished. Of the paper only what is known is quoted, else \"{NOT_STATED}\"; \
          what was not run here is \"{NOT_RUN}\". Where nothing but the tested images could choose the best epoch, the \
-         last epoch's weights are measured.",
+         last epoch's weights are measured. Means are over seeds or folds that have had just the epochs asked for, \
+         +- is the standard deviation of a sample, in points.",
         outcomes.len()
     ));
     if short > 0 {
@@ -90,21 +107,6 @@ pub(super) fn introduction(document: &mut Document, outcomes: &[Outcome], inputs
     }
     document.text("Goes on with what is missing:");
     document.blocks.push(Block::Command(command.to_owned()));
-}
-
-impl Outcome {
-    /// How many of its runs figures and confusions show: all folds, which test other images each, but one seed.
-    pub(super) fn shown(&self) -> usize {
-        match self.experiment.protocol {
-            Protocol::Splits => 1,
-            Protocol::Folds { .. } => usize::MAX,
-        }
-    }
-
-    /// Epochs of all runs together in the paper.
-    fn papers_epochs(&self) -> u64 {
-        self.experiment.epochs(None) * self.experiment.runs().len() as u64
-    }
 }
 
 pub(super) fn label_counts(document: &mut Document, inputs: &Inputs) {
@@ -136,16 +138,17 @@ pub(super) fn label_counts(document: &mut Document, inputs: &Inputs) {
 }
 
 fn accuracy_table(caption: &str, rows: &[(&str, &str)], outcomes: &[Outcome]) -> Table {
-    let mut table =
-        Table::new(caption, &["model", "paper", "ours", "epochs asked for", "ours was measured on"]);
+    let recent_epochs = format!("each of the last {RECENT} epochs");
+    let columns = ["model", "paper", "ours", &recent_epochs, "epochs asked for", "ours was measured on"];
+    let mut table = Table::new(caption, &columns);
     for (name, papers) in rows {
         let Some(outcome) = named(outcomes, name) else { continue };
-        let epochs = outcome.progress.of / outcome.experiment.runs().len() as u64;
         table.row([
             outcome.experiment.title.to_owned(),
             (*papers).to_owned(),
             accuracy(outcome),
-            format!("{epochs} (paper {})", outcome.experiment.epochs(None)),
+            recent(outcome),
+            format!("{} (paper {})", outcome.epochs, outcome.experiment.epochs(None)),
             outcome.provenance().unwrap_or("-".to_owned()),
         ]);
     }
@@ -160,24 +163,38 @@ pub(super) fn accuracy_fer2013(document: &mut Document, outcomes: &[Outcome]) {
 pub(super) fn beyond_the_paper(document: &mut Document, outcomes: &[Outcome]) {
     document.heading("Beyond the paper: one change at a time");
     document.text(
-        "DNN + CBAM with softmax and the paper's recipe, and with one thing that the paper leaves out: all for the same \
-         epochs. What holds alone and for so many epochs need not hold together, or for more.",
+        "DNN + CBAM with softmax and the paper's recipe, and with one thing that the paper leaves out. Differences, in \
+         points, are between runs of the same seed and as many epochs. With a rate that never falls, one epoch differs \
+         from the next by points, and the mean of the last three by less. What holds alone and for so many epochs need \
+         not hold together, or for more.",
     );
-    let caption = "One change at a time, on FER2013";
-    let mut table =
-        Table::new(caption, &["change", "accuracy", "against none", "epochs asked for", "measured on"]);
+    let recent_epochs = format!("each of the last {RECENT} epochs");
+    let columns = [
+        "change",
+        "accuracy",
+        "against none",
+        &recent_epochs,
+        "against none",
+        "epochs asked for",
+        "measured on",
+    ];
+    let mut table = Table::new("One change at a time, on FER2013", &columns);
     let base = named(outcomes, "fer-dnn-plus-cbam");
-    let mean = |outcome: &Outcome| outcome.accuracy().map(|(mean, _)| mean);
     let changed = outcomes.iter().filter(|outcome| outcome.experiment.name.starts_with("beyond-"));
     for (title, outcome) in
         base.map(|base| ("none", base)).into_iter().chain(changed.map(|o| (o.experiment.title, o)))
     {
-        let difference = mean(outcome).zip(base.and_then(mean)).map(|(ours, base)| 100.0 * (ours - base));
+        let against = |measure: Measure| {
+            let other = base.filter(|base| base.experiment.name != outcome.experiment.name);
+            other.and_then(|base| outcome.against(base, measure)).map_or("-".to_owned(), points)
+        };
         table.row([
             title.to_owned(),
             accuracy(outcome),
-            difference.map_or("-".to_owned(), |points| format!("{points:+.2} points")),
-            (outcome.progress.of / outcome.experiment.runs().len() as u64).to_string(),
+            against(Measured::accuracy),
+            recent(outcome),
+            against(Measured::recent),
+            outcome.epochs.to_string(),
             outcome.provenance().unwrap_or("-".to_owned()),
         ]);
     }
@@ -201,7 +218,7 @@ pub(super) fn confusion(document: &mut Document, outcomes: &[Outcome]) {
     {
         let Some(outcome) = named(outcomes, name) else { continue };
         document.heading(format!("{table}: confusion on {}", outcome.experiment.source.name()));
-        let mut runs = outcome.evaluated.iter().take(outcome.shown());
+        let mut runs = outcome.shown().filter_map(|run| run.evaluated.as_ref());
         let (Some(first), Some(provenance)) = (runs.next(), outcome.shown_provenance()) else {
             document.text(format!("Ours: {}. In the paper: {NOT_STATED}.", accuracy(outcome)));
             continue;
@@ -217,11 +234,11 @@ pub(super) fn confusion(document: &mut Document, outcomes: &[Outcome]) {
 fn sources<'a>(outcomes: impl IntoIterator<Item = &'a Outcome>) -> String {
     let each = outcomes.into_iter().map(|outcome| {
         let name = outcome.experiment.name;
-        let seed = outcome.records.first().map_or(0, |record| record.config.seed);
-        let epochs: Vec<String> =
-            outcome.records.iter().take(outcome.shown()).map(|r| r.rows.len().to_string()).collect();
-        let images =
-            outcome.evaluated.first().map_or(String::new(), |first| format!(", images of {}", first.split));
+        let first = outcome.runs.first();
+        let seed = first.map_or(0, |run| run.record.config.seed);
+        let epochs: Vec<String> = outcome.shown().map(|run| run.record.rows.len().to_string()).collect();
+        let images = first.and_then(|run| run.evaluated.as_ref());
+        let images = images.map_or(String::new(), |evaluated| format!(", images of {}", evaluated.split));
         format!("{name} (to epoch {}, seed {seed}{images})", epochs.join(", "))
     });
     each.collect::<Vec<_>>().join("; ")
@@ -230,7 +247,7 @@ fn sources<'a>(outcomes: impl IntoIterator<Item = &'a Outcome>) -> String {
 /// What is missing of the experiments `names`.
 fn absent(document: &mut Document, outcomes: &[Outcome], names: &[&str]) {
     let missing: Vec<&str> = (names.iter().copied())
-        .filter(|name| named(outcomes, name).is_some_and(|outcome| outcome.records.is_empty()))
+        .filter(|name| named(outcomes, name).is_some_and(|outcome| outcome.runs.is_empty()))
         .collect();
     if !missing.is_empty() {
         document.text(format!("Not run: {}.", missing.join(", ")));
@@ -241,15 +258,15 @@ pub(super) fn cbam_positions(document: &mut Document, outcomes: &[Outcome]) {
     document.heading("Figure 6: loss by the position of the CBAM");
     let begun: Vec<(&str, &Outcome)> = (POSITIONS.iter())
         .filter_map(|(label, name)| Some((*label, named(outcomes, name)?)))
-        .filter(|(_, outcome)| !outcome.records.is_empty())
+        .filter(|(_, outcome)| !outcome.runs.is_empty())
         .collect();
     if !begun.is_empty() {
         let curve = |(label, outcome): &(&str, &Outcome)| {
-            parts::curve(label, &outcome.records[0].rows, |row: &EpochRow| Some(row.loss))
+            parts::curve(label, &outcome.runs[0].record.rows, |row: &EpochRow| Some(row.loss))
         };
         let curves: Vec<Curve> = begun.iter().map(curve).collect();
         let ends = begun.iter().map(|(label, outcome)| {
-            let last = outcome.records[0].rows.last().map_or(f64::NAN, |row| row.loss);
+            let last = outcome.runs[0].record.rows.last().map_or(f64::NAN, |row| row.loss);
             format!("{label} {last:.4}")
         });
         let alt = format!("Training loss by epoch; in the end {}", ends.collect::<Vec<_>>().join(", "));
@@ -281,10 +298,10 @@ pub(super) fn accuracy_curves(document: &mut Document, outcomes: &[Outcome]) {
     document.heading("Figure 10: accuracy by epoch on FER2013");
     let models: Vec<&Outcome> = (FER2013.iter())
         .filter_map(|(name, _)| named(outcomes, name))
-        .filter(|outcome| !outcome.records.is_empty())
+        .filter(|outcome| !outcome.runs.is_empty())
         .collect();
     let held = |outcome: &&Outcome| {
-        parts::curve(outcome.experiment.title, &outcome.records[0].rows, EpochRow::held_accuracy)
+        parts::curve(outcome.experiment.title, &outcome.runs[0].record.rows, EpochRow::held_accuracy)
     };
     let curves: Vec<Curve> = models.iter().map(held).collect();
     curves_figure(document, "accuracy-fer2013", &curves, &sources(models.iter().copied()));
@@ -292,10 +309,8 @@ pub(super) fn accuracy_curves(document: &mut Document, outcomes: &[Outcome]) {
 
     document.heading("Figure 11: accuracy by epoch on CK+");
     if let Some(outcome) = named(outcomes, "ckplus-dnn-cbam") {
-        let fold = |(i, record): (usize, &crate::train::Record)| {
-            parts::curve(&format!("fold {i}"), &record.rows, EpochRow::held_accuracy)
-        };
-        let curves: Vec<Curve> = outcome.records.iter().enumerate().map(fold).collect();
+        let fold = |run: &Measured| parts::curve(&run.name(), &run.record.rows, EpochRow::held_accuracy);
+        let curves: Vec<Curve> = outcome.runs.iter().map(fold).collect();
         curves_figure(document, "accuracy-ckplus", &curves, &sources([outcome]));
         absent(document, outcomes, &[outcome.experiment.name]);
     }
@@ -318,7 +333,8 @@ pub(super) fn mistakes(document: &mut Document, outcomes: &[Outcome]) -> Result<
     document.heading("Figure 12: misclassified faces");
     let Some(outcome) = named(outcomes, "fer-dnn-cbam") else { return Ok(()) };
     let mistakes = outcome.mistakes(MISTAKES);
-    match (outcome.evaluated.first(), outcome.shown_provenance()) {
+    let first = outcome.runs.first().and_then(|run| run.evaluated.as_ref());
+    match (first, outcome.shown_provenance()) {
         (Some(first), Some(provenance)) if !mistakes.is_empty() => {
             let caption = format!(
                 "Faces of FER2013 that DNN-CBAM takes for another class, the most confident first: {provenance}."
