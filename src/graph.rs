@@ -1,7 +1,7 @@
 //! Recording: user code reads as if it ran at once, but only appends nodes; [`Graph::compile`] makes a plan.
 
 use crate::error::{Error, Result};
-use crate::ops::{Operation, Real};
+use crate::ops::{MAX_BUFFERS, MAX_INPUTS, MAX_PARAMS, Operation, Real};
 use crate::params::{Init, ParamSpec, Params};
 use crate::plan::Plan;
 use crate::planner::Planner;
@@ -139,6 +139,11 @@ impl Graph {
         &self.specs[p.0].dims
     }
 
+    /// Dimensions of a buffer.
+    pub(crate) fn buffer_dims(&self, b: Buffer) -> &[usize] {
+        &self.buffers[b.0].dims
+    }
+
     /// Keeps a value to the end of the step, so that [`Plan::value`] can read it.
     pub fn keep(&mut self, v: Var) {
         self.kept.push(v);
@@ -166,6 +171,12 @@ impl Graph {
         if inputs.len() == 2 && inputs[0] == inputs[1] {
             self.fail(spec.name, "two different values", "the same value twice");
         }
+        let Operands { params, buffers, .. } = &operands;
+        let numbers = (inputs.len(), params.len(), buffers.len());
+        let fits = numbers.0 <= MAX_INPUTS && numbers.1 <= MAX_PARAMS && numbers.2 <= MAX_BUFFERS;
+        let distinct = is_distinct(params) && is_distinct(buffers);
+        self.require(fits, spec.name, "fewer values, parameters or buffers", format!("{numbers:?}"));
+        self.require(distinct, spec.name, "different parameters and buffers", "the same one twice");
         self.nodes.push(Node {
             op: Some(Arc::new(op)),
             shape: spec.shape,
@@ -223,7 +234,7 @@ impl Graph {
     ///
     /// # Errors
     /// The first mistake made while recording, or no memory for the arena.
-    pub fn compile_forward<T: Real>(self, isa: Isa) -> Result<Plan<T>> {
+    pub fn compile_forward<T: Real>(mut self, isa: Isa) -> Result<Plan<T>> {
         self.check()?;
         Planner::new(&self, None).plan(isa)
     }
@@ -233,9 +244,9 @@ impl Graph {
     }
 
     /// The first mistake made while recording.
-    pub(crate) fn check(&self) -> Result<()> {
-        if let Some(Error::Operand { op, expected, got }) = &self.error {
-            return Err(Error::Operand { op, expected: expected.clone(), got: got.clone() });
+    pub(crate) fn check(&mut self) -> Result<()> {
+        if let Some(error) = self.error.take() {
+            return Err(error);
         }
         let mut names: Vec<_> = self.specs.iter().chain(&self.buffers).map(|s| s.name.as_str()).collect();
         names.sort_unstable();
@@ -244,4 +255,8 @@ impl Graph {
             None => Ok(()),
         }
     }
+}
+/// Whether no two are the same.
+fn is_distinct<T: PartialEq>(values: &[T]) -> bool {
+    values.iter().enumerate().all(|(i, value)| !values[..i].contains(value))
 }

@@ -290,8 +290,10 @@ impl Classifier {
                 Ok(())
             })?;
             probabilities.extend(logits.chunks_exact(count * classes).map(|rows| {
-                let views: Vec<_> = rows.chunks_exact(classes).map(|row| softmax(row, scale)).collect();
-                (0..classes).map(|c| views.iter().map(|p| p[c]).sum::<f32>() / count as f32).collect()
+                let mut mean = vec![0.0; classes];
+                rows.chunks_exact(classes)
+                    .for_each(|row| add_softmax(row, scale, 1.0 / count as f64, &mut mean));
+                mean
             }));
         }
         Ok(probabilities)
@@ -320,11 +322,6 @@ impl Classifier {
         let faces: Vec<&[u8; PIXELS]> = faces.pixels.as_chunks().0.iter().collect();
         Ok(self.probabilities(&faces)?.iter().map(|p| argmax(p)).collect())
     }
-}
-
-/// [`exact_softmax`], rounded.
-fn softmax(row: &[f32], scale: f64) -> Vec<f32> {
-    exact_softmax(row, scale).into_iter().map(|p| p as f32).collect()
 }
 
 /// exp(scale * x) over its sum.
@@ -367,9 +364,10 @@ mod tests {
 
     #[test]
     fn probabilities_are_a_softmax() {
-        let p = softmax(&[1.0, 0.0], 2.0);
-        assert!((f64::from(p[0]) - 1.0 / (1.0 + (-2f64).exp())).abs() < 1e-7);
-        assert_eq!(softmax(&[1000.0, 0.0], 30.0), [1.0, 0.0]);
+        let mut p = [0.25, 0.0];
+        add_softmax(&[1.0, 0.0], 2.0, 0.5, &mut p);
+        assert!((f64::from(p[0]) - 0.25 - 0.5 / (1.0 + (-2f64).exp())).abs() < 1e-7);
+        assert_eq!(exact_softmax(&[1000.0, 0.0], 30.0), [1.0, 0.0]);
     }
 
     /// A face's answer does not depend on the batch it comes in, nor on the call.
@@ -399,8 +397,8 @@ mod tests {
             assert!(sharp[top] > plain[top] && plain[top] > flat[top] && flat[top] > 1.0 / 7.0);
         }
         let scores = classifier.scores(&faces).unwrap();
-        let row: Vec<f32> = scores[7 * 66..7 * 67].iter().map(|&x| x as f32).collect();
-        assert_eq!(softmax(&row, 1.0), together[66]);
+        let exact = exact_softmax(&scores[7 * 66..7 * 67], 1.0);
+        assert!(exact.iter().zip(&together[66]).all(|(p, &got)| (p - f64::from(got)).abs() < 1e-7));
 
         let mirrored: Vec<u8> = faces.face(3).chunks(48).flat_map(|row| row.iter().rev().copied()).collect();
         let pair = [faces.face(3).try_into().unwrap(), mirrored[..].try_into().unwrap()];

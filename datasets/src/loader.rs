@@ -107,16 +107,6 @@ impl<'a> Loader<'a> {
         self.batch
     }
 
-    /// Number of faces of an epoch.
-    pub fn len(&self) -> usize {
-        self.faces.len()
-    }
-
-    /// Whether there is no face; never, as [`Loader::new`] refuses that.
-    pub fn is_empty(&self) -> bool {
-        self.faces.is_empty()
-    }
-
     /// Number of batches of an epoch, the smaller last one included.
     pub fn batches_per_epoch(&self) -> usize {
         self.faces.len().div_ceil(self.batch)

@@ -13,7 +13,7 @@ use moue_datasets::message::shown;
 use serde::Serialize;
 use std::path::PathBuf;
 
-/// Store a temperature with weights, so that their probabilities can be believed.
+/// Store a temperature with weights: the one by which their probabilities fit the data best.
 ///
 /// The temperature divides the scores in front of the softmax; the one with the lowest negative log-likelihood on the
 /// given split is taken. No answer changes, and calibrating again starts anew.

@@ -137,7 +137,13 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
         let mut config = Config { fold: Some(args.fold(index)), ..config.clone() };
         let sets = Sets::fold(&dataset, args.fold(index), &config)?;
         config.model.classes = sets.classes.len();
-        reports.push(Session::run_in(&path, config, &sets, &options, &stop)?);
+        let report = Session::run_in(&path, config, &sets, &options, &stop).map_err(|error| match error {
+            Error::Interrupted(_) => {
+                Error::Interrupted(format!("stopped in fold {index}; the same command goes on"))
+            }
+            error => error,
+        });
+        reports.push(report?);
     }
     let result = CrossValidation::new(args.fold(0), &reports);
     context.print(&result, || result.print());

@@ -63,7 +63,7 @@ struct Global {
 }
 
 impl Cli {
-    /// Checks what can be checked before any file is read.
+    /// Checks what can be checked before a data set is opened; weights that are named are read.
     fn check(&self) -> Result<()> {
         match &self.command {
             Command::Train(args) if args.is_new() => args.config().map(drop),
@@ -136,8 +136,8 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Where mpirun started several processes, they all came to the same.
-            if parallel::is_first() {
+            // Where mpirun started several processes, they all came to the same. Pictures have had a line each.
+            if parallel::is_first() && !matches!(error, Error::NoPicture) {
                 errln!("moue: {error}");
             }
             ExitCode::from(status(&error))
@@ -256,8 +256,8 @@ fn not_negative(text: &str) -> std::result::Result<f64, String> {
     text.parse().ok().filter(fits).ok_or("expected a number of 0 or more".to_owned())
 }
 
-/// What the command line makes of arguments (without the program's name) before it reads any file: nothing if they are
-/// right or ask for help, else its message.
+/// What the command line makes of arguments (without the program's name) before it opens a data set: nothing if they
+/// are right or ask for help, else its message.
 pub(crate) fn complaint_of(
     command: &mut clap::Command,
     args: impl Iterator<Item = OsString>,

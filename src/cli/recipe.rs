@@ -179,3 +179,17 @@ pub(super) fn stop_on_signals(stop: &Arc<AtomicBool>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// One that were forgotten could be given with --resume, and would do nothing.
+    #[test]
+    fn every_option_of_a_recipe_but_the_epochs_is_excluded_by_resume() {
+        let command = <RecipeArgs as clap::Args>::augment_args(clap::Command::new("train"));
+        let options: BTreeSet<&str> = command.get_arguments().map(|arg| arg.get_id().as_str()).collect();
+        assert_eq!(options, RECIPE.into_iter().chain(["epochs"]).collect());
+    }
+}

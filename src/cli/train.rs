@@ -80,10 +80,11 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
             if args.plan {
                 return if leads { print_plan(&config, context) } else { Ok(()) };
             }
-            let folder = match &args.out {
-                _ if !leads => None,
-                Some(path) => Some(RunFolder::create(path)?),
-                None => Some(RunFolder::create_unique(&default_folder(&config))?),
+            let default = default_folder(&config);
+            let folder = || match &args.out {
+                _ if !leads => Ok(None),
+                Some(path) => RunFolder::create(path).map(Some),
+                None => RunFolder::create_unique(&default).map(Some),
             };
             Session::begin(config, &sets, folder, &options)?
         }
@@ -121,7 +122,14 @@ fn print_plan(config: &Config, context: &Context) -> Result<()> {
 
 fn print_report(report: &Report) {
     let test = match (report.test_split, report.test_accuracy) {
-        (Some(split), Some(accuracy)) => format!("{split} {:.2} %", 100.0 * accuracy),
+        (Some(split), Some(accuracy)) => {
+            let same = report.test_split == report.watched_split;
+            let last = report.last_accuracy.filter(|_| same).map(|last| 100.0 * last);
+            let chosen = report.best_epoch.zip(last).map_or(String::new(), |(epoch, last)| {
+                format!(" (epoch {epoch}, chosen by these images; {last:.2} % after the last)")
+            });
+            format!("{split} {:.2} %{chosen}", 100.0 * accuracy)
+        }
         _ => "nothing to test on".to_owned(),
     };
     outln!(

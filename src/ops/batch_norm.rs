@@ -47,8 +47,10 @@ impl Graph {
 
     /// Requires the parameters of a norm of values of this shape.
     pub(super) fn check_norm(&mut self, shape: Shape, norm: &NormParams) {
-        let dims = [self.dims(norm.gamma).to_vec(), self.dims(norm.beta).to_vec()];
-        let expected = format!("gamma and beta [{}]", shape.c);
+        let NormParams { gamma, beta, mean, var } = *norm;
+        let dims = [self.dims(gamma), self.dims(beta), self.buffer_dims(mean), self.buffer_dims(var)];
+        let dims = dims.map(<[usize]>::to_vec);
+        let expected = format!("gamma, beta, mean and var of [{}]", shape.c);
         self.require(dims.iter().all(|d| *d == [shape.c]), "batch_norm", &expected, format!("{dims:?}"));
         let few = self.phase() == Phase::Train && shape.pixels() < 2;
         self.require(!few, "batch_norm", "at least two values a channel to train on", shape);
@@ -166,11 +168,29 @@ mod tests {
     use moue_datasets::Rng;
     use moue_kernels::Isa;
 
-    use super::norm;
+    use super::{NormParams, norm};
+    use crate::nn::norm_params;
 
     #[test]
     fn gradients() {
         crate::gradcheck::assert_suite(super::checks);
+    }
+
+    #[test]
+    fn parameters_and_statistics_that_do_not_fit_are_refused() {
+        let refused = |change: fn(NormParams, NormParams) -> NormParams| {
+            let mut g = Graph::new(Phase::Train);
+            let x = g.input([4, 1, 1, 3]);
+            let (right, other) = (norm_params(&mut g, "bn", 3), norm_params(&mut g, "other", 2));
+            g.batch_norm(x, change(right, other), false);
+            g.compile_forward::<f32>(Isa::fastest()).unwrap_err().to_string()
+        };
+        let twice = refused(|right, _| NormParams { beta: right.gamma, ..right });
+        assert!(twice.contains("the same one twice"), "{twice}");
+        let twice = refused(|right, _| NormParams { var: right.mean, ..right });
+        assert!(twice.contains("the same one twice"), "{twice}");
+        let short = refused(|right, other| NormParams { mean: other.mean, ..right });
+        assert!(short.contains("gamma, beta, mean and var of [3]"), "{short}");
     }
 
     /// Channel values 1, 2, 3, 4: mean 2.5, unbiased variance 5/3; a tenth of the way from 0 and 1.

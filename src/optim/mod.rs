@@ -77,15 +77,19 @@ impl<T: Real> Optimizer<T> {
     /// Moves the parameters against their gradients.
     pub fn step(&mut self, params: &mut Params<T>) {
         if self.decay > 0.0 {
-            let lr = match &self.rule {
-                Rule::Adam(adam) => adam.lr(),
-                Rule::Sgd(sgd) => sgd.lr(),
-            };
-            params.shrink_weights(1.0 - lr * self.decay);
+            params.shrink_weights(1.0 - self.lr() * self.decay);
         }
         match &mut self.rule {
             Rule::Adam(adam) => adam.step(params),
             Rule::Sgd(sgd) => sgd.step(params),
+        }
+    }
+
+    /// The learning rate.
+    pub fn lr(&self) -> f64 {
+        match &self.rule {
+            Rule::Adam(adam) => adam.lr(),
+            Rule::Sgd(sgd) => sgd.lr(),
         }
     }
 

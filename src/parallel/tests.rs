@@ -205,7 +205,7 @@ fn work(folder: &Path, ranks: usize, steps: Option<u64>) {
             let mut session = if resumed {
                 Resume::open(folder, None, leads).unwrap().session(&sets, &options).unwrap()
             } else {
-                let folder = leads.then(|| RunFolder::create(folder).unwrap());
+                let folder = || leads.then(|| RunFolder::create(folder)).transpose();
                 Session::begin(config, &sets, folder, &options).unwrap()
             };
             match session.run(&AtomicBool::new(false)) {

@@ -1,8 +1,9 @@
 //! What defines a run.
 
+use super::data::Sets;
 use super::distillation::Distillation;
 use crate::error::Error;
-use crate::nn::{Model, Targets};
+use crate::nn::{Loss, Model, Targets};
 use crate::optim::Method;
 use crate::parallel::Cooperation;
 use moue_datasets::{Augment, MAX_CLASSES};
@@ -95,6 +96,14 @@ pub struct Refinements {
     pub balance: bool,
 }
 
+impl Refinements {
+    /// What the loss compares answers with, if the network is or is not `taught` by others: teachers smooth the
+    /// labels themselves.
+    pub(super) fn targets(&self, taught: bool) -> Targets {
+        if taught { Targets::Soft } else { Targets::Labels { smoothing: self.smoothing } }
+    }
+}
+
 /// Whether `x` is from 0 to below 1: what each of the refinements is.
 fn is_fraction(x: f64) -> bool {
     (0.0..1.0).contains(&x)
@@ -129,21 +138,30 @@ impl Config {
             ("average", is_fraction(average), average.to_string()),
         ];
         self.distillation.iter().try_for_each(|how| how.check(&self.model))?;
+        if self.model.loss == Loss::Svm && smoothing > 0.0 {
+            return Err("the loss of an SVM has no targets to smooth".to_owned());
+        }
         match within.into_iter().find(|(_, fits, _)| !fits) {
             Some((name, _, value)) => Err(format!("a run cannot have {name} {value}")),
             None => Ok(()),
         }
     }
 
-    /// What the loss compares answers with.
-    pub(crate) fn targets(&self) -> Targets {
-        match self.distillation {
-            Some(_) => Targets::Soft,
-            None => Targets::Labels { smoothing: self.refinements.smoothing },
+    /// Checks that the model has the classes of `sets`.
+    pub(super) fn check_classes(&self, sets: &Sets) -> Result<(), String> {
+        match (self.model.classes, sets.classes.len()) {
+            (ours, theirs) if ours == theirs => Ok(()),
+            (ours, theirs) => Err(format!("a model of {ours} classes, but {} has {theirs}", self.data)),
         }
     }
 
-    /// How training images are varied while they are trained on: not at all if there are fixed copies.
+    /// What the loss compares answers with.
+    pub(crate) fn targets(&self) -> Targets {
+        self.refinements.targets(self.distillation.is_some())
+    }
+
+    /// How training images are turned, shifted and lit while they are trained on: not at all if there are fixed copies.
+    /// Erasing and mixup come on top in either case.
     pub fn variation(&self) -> Augment {
         match self.fold {
             Some(Fold { copies: 1.., .. }) => Augment::none(),
@@ -234,6 +252,11 @@ impl Schedule {
             },
             Self::Plateau => 0.5f64.powi(cuts.min(1000) as i32),
         }
+    }
+
+    /// Whether it depends on how long the run is to be.
+    pub(super) fn spans_the_run(self) -> bool {
+        matches!(self, Self::Cosine | Self::Restarts)
     }
 }
 

@@ -34,7 +34,7 @@ impl Distillation {
         }
         match student.loss {
             Loss::Softmax => Ok(()),
-            _ => Err(format!("a network with {} cannot have teachers", student.loss.name())),
+            loss => Err(format!("a network with {} cannot have teachers, one with softmax can", loss.name())),
         }
     }
 }

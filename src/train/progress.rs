@@ -144,7 +144,7 @@ pub struct EpochRow {
     pub test_accuracy: Option<f64>,
     /// Training speed.
     pub images_per_second: f64,
-    /// Learning rate.
+    /// Learning rate of the epoch's last step.
     pub lr: f64,
     /// Time since the run began.
     pub seconds: f64,

@@ -23,6 +23,8 @@ pub struct Report {
     pub last_accuracy: Option<f64>,
     /// The test split, or validation where there is none, or nothing.
     pub test_split: Option<&'static str>,
+    /// The split that is watched: it chooses the best epoch.
+    pub watched_split: Option<&'static str>,
     /// The epoch whose weights are the best by the watched split.
     pub best_epoch: Option<u64>,
     /// Training speed over the whole run.

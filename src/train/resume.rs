@@ -14,6 +14,8 @@ pub struct Resume {
     /// Of the process that writes files.
     folder: Option<RunFolder>,
     config: Config,
+    /// Epochs that it was to have before.
+    planned: u64,
     /// With a warning if it is not the newest; none if the run was killed before it wrote its first one.
     checkpoint: Option<(Checkpoint, Option<String>)>,
 }
@@ -37,12 +39,13 @@ impl Resume {
             Some((Checkpoint { state, .. }, _)) => (state.config.clone(), state.progress.epoch),
             None => (RunFolder::load_config(path)?, 0),
         };
-        config.epochs = epochs.unwrap_or(config.epochs);
+        let planned = config.epochs;
+        config.epochs = epochs.unwrap_or(planned);
         if config.epochs < done {
             let wanted = config.epochs;
             return Err(Error::Usage(format!("--epochs {wanted}: {done} are finished already")));
         }
-        Ok(Self { path: path.to_owned(), folder, config, checkpoint })
+        Ok(Self { path: path.to_owned(), folder, config, planned, checkpoint })
     }
 
     /// What the run was started with.
@@ -50,14 +53,20 @@ impl Resume {
         &self.config
     }
 
+    /// Epochs that it was to have so far.
+    pub(super) fn planned(&self) -> u64 {
+        self.planned
+    }
+
     /// Continues on `sets`, which must be the data that the run started with.
     ///
     /// # Errors
     /// Other data, or a folder that cannot be written to.
     pub fn session<'a>(self, sets: &'a Sets, options: &Options) -> Result<Session<'a>> {
-        let Self { path, mut folder, config, checkpoint } = self;
+        let Self { path, mut folder, config, checkpoint, .. } = self;
         let Some((checkpoint, warning)) = checkpoint else {
-            return Session::begin(config, sets, folder, options);
+            config.check_classes(sets).map_err(|reason| Error::format(path, reason))?;
+            return Session::begin(config, sets, || Ok(folder), options);
         };
         let mut state = State { config, ..checkpoint.state.clone() };
         if sets.fingerprint() != state.data || sets.classes != checkpoint.weights.classes {
@@ -71,7 +80,6 @@ impl Resume {
             state.progress.best = None;
         }
         if let Some(folder) = &mut folder {
-            folder.save_config(&state.config)?;
             for warning in &warnings {
                 errln!("moue: warning: {warning}");
                 folder.log(&format!("warning: {warning}"))?;
@@ -82,6 +90,7 @@ impl Resume {
         checkpoint.restore(session.trainer.optimizer_mut());
         session.trainer.set_average(checkpoint.average().cloned());
         session.compare()?;
+        session.save_config()?;
         session.say(&format!("resumed at step {}", session.state.progress.step))?;
         Ok(session)
     }

@@ -12,6 +12,7 @@ use crate::archive::not_finite;
 use crate::checkpoint::State;
 use crate::error::{Error, Result};
 use crate::infer::Forward;
+use crate::output::quoted;
 use crate::parallel::Team;
 use crate::weights::{Facts, Weights};
 use moue_datasets::message::one_line;
@@ -67,30 +68,20 @@ pub struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    /// A new run in `folder`.
+    /// A new run. Its folder is made when all else is found to be right; every process but the one that writes files
+    /// comes without one.
     ///
     /// # Errors
-    /// A model, batch or learning rate that cannot be trained with, or a folder that cannot be written to.
-    pub fn start(config: Config, sets: &'a Sets, folder: RunFolder, options: &Options) -> Result<Self> {
-        Self::begin(config, sets, Some(folder), options)
-    }
-
-    /// The same; every process but the one that writes files comes without a folder.
-    ///
-    /// # Errors
-    /// As [`Session::start`].
+    /// A model, batch or learning rate that cannot be trained with, weights to start or learn from that cannot be read
+    /// or do not fit, or a folder that cannot be written to.
     pub fn begin(
         config: Config,
         sets: &'a Sets,
-        folder: Option<RunFolder>,
+        folder: impl FnOnce() -> Result<Option<RunFolder>>,
         options: &Options,
     ) -> Result<Self> {
-        if config.model.classes != sets.classes.len() {
-            let (ours, theirs) = (config.model.classes, sets.classes.len());
-            let reason = format!("a model of {ours} classes, but {} has {theirs}", config.data);
-            let path = folder.as_ref().map_or(Path::new(&config.data), RunFolder::path);
-            return Err(Error::format(path, reason));
-        }
+        config.check().map_err(Error::Usage)?;
+        config.check_classes(sets).map_err(|reason| Error::format(&config.data, reason))?;
         if config.schedule == Schedule::Plateau && sets.watched().is_none() {
             let reason = format!("--schedule plateau watches a held-out split, and {} has none", config.data);
             return Err(Error::Usage(reason));
@@ -107,11 +98,10 @@ impl<'a> Session<'a> {
             ..Facts::default()
         };
         let state = State::new(config, sets.fingerprint());
-        let mut session = Self::new(state, weights, sets, folder, options)?;
+        let mut session = Self::new(state, weights, sets, None, options)?;
         session.compare()?;
-        if let Some(folder) = &session.folder {
-            folder.save_config(&session.state.config)?;
-        }
+        session.folder = folder()?;
+        session.save_config()?;
         session.introduce()?;
         if let Some(taken) = taken {
             session.say(&taken)?;
@@ -180,10 +170,10 @@ impl<'a> Session<'a> {
     }
 
     /// Starts the run of `config` in the folder at `path`, or goes on with what is there of it; `config` may ask for
-    /// more epochs than it was started with. Then as [`Session::run`].
+    /// more epochs than it was started with, unless they would bend its schedule. Then as [`Session::run`].
     ///
     /// # Errors
-    /// As [`Session::start`], [`Resume::open`], [`Session::run`]; and a run of other options in the folder.
+    /// As [`Session::begin`], [`Resume::open`], [`Session::run`]; and a run of other options in the folder.
     pub fn run_in(
         path: &Path,
         config: Config,
@@ -192,14 +182,26 @@ impl<'a> Session<'a> {
         stop: &AtomicBool,
     ) -> Result<Report> {
         if !RunFolder::holds_run(path) {
-            return Self::start(config, sets, RunFolder::create(path)?, options)?.run(stop);
+            let folder = || RunFolder::create(path).map(Some);
+            return Self::begin(config, sets, folder, options)?.run(stop);
         }
         let resume = Resume::open(path, Some(config.epochs), true)?;
         if *resume.config() != config {
-            let reason = "was started with other options; repeat those, or choose another --out";
+            return Err(Error::other_options(path));
+        }
+        let planned = resume.planned();
+        if planned != config.epochs && config.schedule.spans_the_run() {
+            let reason = format!(
+                "its learning rate was laid out for {planned} epochs; choose another --out for others"
+            );
             return Err(Error::format(path, reason));
         }
         resume.session(sets, options)?.run(stop)
+    }
+
+    /// Writes what the run is, once nothing speaks against it.
+    pub(super) fn save_config(&self) -> Result<()> {
+        self.folder.as_ref().map_or(Ok(()), |folder| folder.save_config(&self.state.config))
     }
 
     /// Trains to the last epoch.
@@ -314,7 +316,7 @@ impl<'a> Session<'a> {
             validation_accuracy: on(Split::Validation),
             test_accuracy: on(Split::Test),
             images_per_second: progress.last.speed(),
-            lr: self.trainer.lr(),
+            lr: self.trainer.optimizer().lr(),
             seconds: progress.seconds,
         }
     }
@@ -324,7 +326,7 @@ impl<'a> Session<'a> {
         if self.state.progress.batch > 0 {
             self.save_checkpoint()?;
         }
-        let (step, folder) = (self.state.progress.step, self.path().display());
+        let (step, folder) = (self.state.progress.step, quoted(&self.path().to_string_lossy()));
         let text = format!("stopped after step {step}; continue with: moue train --resume {folder}");
         Err(Error::Interrupted(text))
     }
@@ -370,6 +372,7 @@ impl<'a> Session<'a> {
             test_accuracy: on_test.map(|(_, accuracy)| accuracy),
             last_accuracy: self.trainer.weights().facts.accuracy,
             test_split: on_test.map(|(split, _)| split.name()),
+            watched_split: self.sets.watched().map(|(split, _)| split.name()),
             best_epoch: best.map(|b| b.epoch),
             images_per_second: progress.total.speed(),
             seconds: progress.seconds,

@@ -121,17 +121,14 @@ impl<'a> Trainer<'a> {
         if let Some(team) = &team {
             team.check(recipe.batch.min(faces.len()))?;
         }
-        let Refinements { weight_decay, smoothing, erase, mixup, average, balance } = recipe.refinements;
+        let Refinements { weight_decay, smoothing: _, erase, mixup, average, balance } = recipe.refinements;
         let sampling = if balance { Sampling::Balanced } else { Sampling::Shuffled };
         let augment = Augment { erase: erase as f32, ..recipe.augment };
         let loader = Loader::new(faces, recipe.batch, weights.normalisation, augment, recipe.seed, sampling)?
             .with_mixup(mixup as f32)?;
         let (full, rest) = (faces.len() / recipe.batch, faces.len() % recipe.batch);
         let sizes = [(full > 0).then_some(recipe.batch), (rest > 0).then_some(rest)];
-        let targets = match teachers {
-            Some(_) => Targets::Soft,
-            None => Targets::Labels { smoothing },
-        };
+        let targets = recipe.refinements.targets(teachers.is_some());
         let mut plans = Vec::new();
         for n in sizes.into_iter().flatten() {
             plans.push((n, Sized::new(&weights.model, n, targets, isa, team.as_ref())?));

@@ -93,6 +93,8 @@ fn predict_goes_on_after_a_broken_image() {
     assert!(nothing.contains("nowhere"), "{nothing}");
     let all_bad = run(&["predict", "--weights", text(&best()), text(&missing)]);
     assert_eq!(all_bad.status.code(), Some(1));
+    let told = String::from_utf8(all_bad.stderr).unwrap();
+    assert!(told.contains(text(&missing)) && told.lines().count() == 1, "{told}");
 }
 
 #[test]

@@ -30,6 +30,11 @@ fn so_it_is_with_teachers() {
     let start = ["train", "--quiet", "--loss", "softmax", "--limit", "35", "--out", text(&out)];
     let missing = failure(&[&start[..], &["--teacher", "nowhere.safetensors"]].concat(), 1);
     assert!(missing.contains("nowhere.safetensors") && !out.exists(), "{missing}");
+    // What is found out when the data is open leaves no folder either.
+    let faces = folder.path().join("faces");
+    folder_of_faces(&faces, &[Split::Train], &["happy", "sad"], 3);
+    let two = failure(&[&start[..], &["--teacher", text(&teacher), "--data", text(&faces)]].concat(), 1);
+    assert!(two.contains("a teacher of angry") && !out.exists(), "{two}");
     let plan = succeed(&[&start[..], &["--teacher", text(&teacher), "--plan"]].concat()).stdout;
     assert!(String::from_utf8(plan).unwrap().contains("soft_cross_entropy"));
 
@@ -158,6 +163,16 @@ fn a_cross_validation_goes_on_where_it_was() {
     assert!(message.contains("fold0") && message.contains("other options"), "{message}");
     let message = failure(&[&command[..], &["--by", "subject"]].concat(), 1);
     assert!(message.contains("fold0") || message.contains("subjects"), "{message}");
+
+    // More epochs would bend a cosine that has come down already.
+    let out = folder.path().join("cosine");
+    let command = |epochs| {
+        let cosine = ["crossval", "--quiet", "--folds", "2", "--schedule", "cosine", "--epochs", epochs];
+        [&cosine[..], &["--out", text(&out)], &FEW[..]].concat()
+    };
+    json(&command("1"));
+    let message = failure(&command("2"), 1);
+    assert!(message.contains("fold0") && message.contains("laid out for 1 epochs"), "{message}");
 }
 
 /// Killed before the first checkpoint, even with the first epoch's weights written already.

@@ -25,7 +25,7 @@ use pictures::Pictures;
 pub(super) use recognise::Prediction;
 pub(super) use recognise::Recogniser;
 use report::{Format, Report};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
@@ -71,7 +71,7 @@ pub(super) struct Args {
     /// Write a picture for each face that shows what its label rests on into this folder.
     #[arg(long, value_name = "DIR")]
     explain: Option<PathBuf>,
-    /// Layer of the network whose maps are shown [default: the last one of 6 x 6 places].
+    /// Layer of the network whose maps are shown [default: the last one of at least 12 x 12 places].
     #[arg(long, value_name = "NAME", requires = "explain")]
     explain_layer: Option<String>,
     /// Recognise the pictures that appear in this folder until interrupted; JSON is one object a line.
@@ -133,11 +133,7 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
     let source = Source::open(&args, context)?;
     let told = tell(source, &mut recogniser, tracker, report, pictures)?;
     if told.pictures > 0 && told.failed == told.pictures && !args.is_live() {
-        let first = args.paths.first().or(args.files_from.as_ref());
-        return Err(Error::format(
-            first.map_or(Path::new("-"), PathBuf::as_path),
-            "no picture could be read",
-        ));
+        return Err(Error::NoPicture);
     }
     Ok(())
 }
