@@ -12,7 +12,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-type Span = Range<usize>;
+/// Where a buffer is in its arena.
+pub(crate) type Span = Range<usize>;
 
 /// One operation with its places.
 #[derive(Debug)]

@@ -2,11 +2,12 @@
 
 use crate::arena::{Arena, Lifetime, place};
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Var};
-use crate::ops::{Real, Spec};
+use crate::graph::{Graph, Node, Var};
+use crate::ops::{MAX_INPUTS, MAX_PARAMS, Real, Spec};
 use crate::params::spans;
-use crate::plan::{Plan, Step};
+use crate::plan::{Plan, Span, Step};
 use moue_kernels::{Isa, Mode};
+use std::array::from_fn;
 
 /// Works out a plan: who is differentiated, when each buffer lives, where it goes.
 pub(crate) struct Planner<'a> {
@@ -16,6 +17,29 @@ pub(crate) struct Planner<'a> {
     differentiated: Vec<bool>,
     lives: Vec<Lifetime>,
     index_lives: Vec<Lifetime>,
+}
+
+/// Indices of [`Planner::lives`]: where the values and gradients of all nodes are, and what operations use alone.
+struct Buffers {
+    values: Vec<usize>,
+    grads: Vec<usize>,
+    own: Vec<Option<Own>>,
+}
+
+/// What an operation uses alone: an index of [`Planner::index_lives`], the others of [`Planner::lives`].
+#[derive(Clone, Copy)]
+struct Own {
+    aux: usize,
+    index: usize,
+    forward: usize,
+    backward: usize,
+}
+
+/// How an operation writes the gradients of its inputs and parameters; none where nobody asks for one.
+#[derive(Clone, Copy, Default)]
+struct Modes {
+    inputs: [Option<Mode>; MAX_INPUTS],
+    params: [Option<Mode>; MAX_PARAMS],
 }
 
 impl<'a> Planner<'a> {
@@ -51,124 +75,21 @@ impl<'a> Planner<'a> {
 
     pub(crate) fn plan<T: Real>(mut self, isa: Isa) -> Result<Plan<T>> {
         let nodes = &self.graph.nodes;
-        let n = nodes.len();
-        let last = self.backward_time(0);
         let specs: Vec<Option<Spec>> =
             nodes.iter().map(|node| node.op.as_ref().map(|op| op.spec())).collect();
-
-        let mut value_end: Vec<usize> = (0..n).collect();
-        let mut grad_start = vec![usize::MAX; n];
-        for (j, node) in nodes.iter().enumerate() {
-            let reads_x = specs[j].is_some_and(|s| s.reads_x) && self.differentiated[j];
-            for v in &node.inputs {
-                let end = if reads_x { self.backward_time(j) } else { j };
-                value_end[v.0] = value_end[v.0].max(end);
-                if self.differentiated[j] {
-                    grad_start[v.0] = grad_start[v.0].min(self.backward_time(j));
-                }
-            }
-            if specs[j].is_some_and(|s| s.reads_y) && self.differentiated[j] {
-                value_end[j] = value_end[j].max(self.backward_time(j));
-            }
-            if node.op.is_none() {
-                value_end[j] = last;
-            }
-        }
-        for v in self.graph.kept.iter().chain(&self.loss) {
-            value_end[v.0] = last;
-        }
-        if let Some(loss) = self.loss {
-            grad_start[loss.0] = n;
-        }
-
-        let empty = self.live(0, 0, 0);
-        let mut values = Vec::with_capacity(n);
-        let mut grads = vec![empty; n];
-        for (i, node) in nodes.iter().enumerate() {
-            let start = if node.op.is_some() { i } else { 0 };
-            let len = node.shape.len() + specs[i].map_or(0, |s| s.extra);
-            values.push(self.live(len, start, value_end[i]));
-            if self.differentiated[i] {
-                let end = if self.graph.watched.contains(&Var(i)) { last } else { self.backward_time(i) };
-                grads[i] = self.live(len, grad_start[i], end);
-            }
-        }
-
-        // Places for what each operation alone uses: (aux, index, forward scratch, backward scratch).
-        let mut own = Vec::with_capacity(n);
-        for (i, node) in nodes.iter().enumerate() {
-            let Some((op, spec)) = node.op.as_ref().zip(specs[i]) else {
-                own.push(None);
-                continue;
-            };
-            let back = self.backward_time(i);
-            let kept_until = if self.differentiated[i] { back } else { i };
-            let scratch = T::runner(&**op).scratch();
-            let aux = self.live(spec.aux, i, kept_until);
-            self.index_lives.push(Lifetime { len: spec.index, start: i, end: kept_until });
-            let index = self.index_lives.len() - 1;
-            let forward = self.live(scratch.forward, i, i);
-            let backward =
-                if self.differentiated[i] { self.live(scratch.backward, back, back) } else { empty };
-            own.push(Some((aux, index, forward, backward)));
-        }
-
+        let buffers = self.buffers::<T>(&specs);
         let (places, len) = place(&self.lives);
         let (index_places, index_len) = place(&self.index_lives);
+        let steps = self.steps(&specs, &buffers, &places, &index_places);
         let unshared = self.lives.iter().map(|b| b.len * size_of::<T>()).sum::<usize>()
             + self.index_lives.iter().map(|b| b.len).sum::<usize>();
-
-        let (param_specs, buffer_specs) = self.graph.param_specs();
-        let (param_spans, buffer_spans) = (spans(param_specs), spans(buffer_specs));
-        // Backward runs from the last node to the first: the first to write a gradient sets it, others add.
-        let mut written = vec![false; n];
-        let mut param_written = vec![false; param_specs.len()];
-        let mode_of = |seen: &mut bool| if std::mem::replace(seen, true) { Mode::Add } else { Mode::Set };
-        // The first to read a value is the last to write its gradient.
-        let mut first_reader = vec![usize::MAX; n];
-        for (i, node) in nodes.iter().enumerate().filter(|(i, _)| self.differentiated[*i]) {
-            node.inputs.iter().for_each(|v| first_reader[v.0] = first_reader[v.0].min(i));
-        }
-        let mut steps = Vec::with_capacity(n);
-        for (i, node) in nodes.iter().enumerate().rev() {
-            let Some((op, (aux, index, forward, backward))) = node.op.as_ref().zip(own[i]) else { continue };
-            let differentiated = self.differentiated[i];
-            let operand = |k: usize| node.inputs.get(k).map_or(0..0, |v| places[values[v.0]].clone());
-            let mut gradient = |k: usize| {
-                let v = node.inputs.get(k).filter(|v| differentiated && self.differentiated[v.0])?;
-                Some((places[grads[v.0]].clone(), mode_of(&mut written[v.0])))
-            };
-            let dx = [gradient(0), gradient(1)];
-            let w = |k: usize| node.params.get(k).map_or(0..0, |p| param_spans[p.0].clone());
-            let mut dw = |k: usize| node.params.get(k).map(|p| mode_of(&mut param_written[p.0]));
-            let buffer = |k: usize| node.buffers.get(k).map_or(0..0, |b| buffer_spans[b.0].clone());
-            steps.push(Step {
-                op: op.clone(),
-                spec: op.spec(),
-                input_shape: node.inputs.first().map(|v| nodes[v.0].shape),
-                x: [operand(0), operand(1)],
-                y: places[values[i]].clone(),
-                aux: places[aux].clone(),
-                index: index_places[index].clone(),
-                forward_scratch: places[forward].clone(),
-                backward_scratch: places[backward].clone(),
-                differentiated,
-                dy: places[grads[i]].clone(),
-                dx,
-                dx_last: std::array::from_fn(|k| node.inputs.get(k).is_some_and(|v| first_reader[v.0] == i)),
-                w: std::array::from_fn(w),
-                dw: std::array::from_fn(|k| if differentiated { dw(k) } else { None }),
-                dw_apart: std::array::from_fn(|_| 0..0),
-                buffers: [buffer(0), buffer(1)],
-                labels: node.labels.map(|l| l.0),
-            });
-        }
-        steps.reverse();
+        let spans = |buffers: &[usize]| buffers.iter().map(|&buffer| places[buffer].clone()).collect();
+        let (values, gradients): (Vec<Span>, Vec<Span>) = (spans(&buffers.values), spans(&buffers.grads));
         Ok(Plan {
             steps,
-            loss: self.loss.map(|v| (places[values[v.0]].clone(), places[grads[v.0]].clone())),
-            gradients: (0..n).map(|i| places[grads[i]].clone()).collect(),
-            values: values.into_iter().map(|v| places[v].clone()).collect(),
+            loss: self.loss.map(|v| (values[v.0].clone(), gradients[v.0].clone())),
+            gradients,
+            values,
             shapes: nodes.iter().map(|node| node.shape).collect(),
             is_input: nodes.iter().map(|node| node.op.is_none()).collect(),
             arena: Arena::new(len).map_err(|source| Error::Memory { bytes: len * size_of::<T>(), source })?,
@@ -180,5 +101,150 @@ impl<'a> Planner<'a> {
             team: None,
             summed: Vec::new(),
         })
+    }
+
+    /// All buffers of a step, with the times at which they live.
+    fn buffers<T: Real>(&mut self, specs: &[Option<Spec>]) -> Buffers {
+        let nodes = &self.graph.nodes;
+        let (value_ends, grad_starts) = (self.value_ends(specs), self.grad_starts());
+        let empty = self.live(0, 0, 0);
+        let mut values = Vec::with_capacity(nodes.len());
+        let mut grads = vec![empty; nodes.len()];
+        for (i, node) in nodes.iter().enumerate() {
+            let start = if node.op.is_some() { i } else { 0 };
+            let len = node.shape.len() + specs[i].map_or(0, |s| s.extra);
+            values.push(self.live(len, start, value_ends[i]));
+            if self.differentiated[i] {
+                let watched = self.graph.watched.contains(&Var(i));
+                let end = if watched { self.backward_time(0) } else { self.backward_time(i) };
+                grads[i] = self.live(len, grad_starts[i], end);
+            }
+        }
+        let own = nodes.iter().zip(specs).enumerate().map(|(i, (node, spec))| {
+            let (op, spec) = node.op.as_ref().zip(*spec)?;
+            let (back, differentiated) = (self.backward_time(i), self.differentiated[i]);
+            let kept_until = if differentiated { back } else { i };
+            let scratch = T::runner(&**op).scratch();
+            let aux = self.live(spec.aux, i, kept_until);
+            self.index_lives.push(Lifetime { len: spec.index, start: i, end: kept_until });
+            let index = self.index_lives.len() - 1;
+            let forward = self.live(scratch.forward, i, i);
+            let backward = if differentiated { self.live(scratch.backward, back, back) } else { empty };
+            Some(Own { aux, index, forward, backward })
+        });
+        let own = own.collect();
+        Buffers { values, grads, own }
+    }
+
+    /// When each value is read last.
+    fn value_ends(&self, specs: &[Option<Spec>]) -> Vec<usize> {
+        let nodes = &self.graph.nodes;
+        let last = self.backward_time(0);
+        let mut value_ends: Vec<usize> = (0..nodes.len()).collect();
+        for (j, node) in nodes.iter().enumerate() {
+            let reads_x = specs[j].is_some_and(|s| s.reads_x) && self.differentiated[j];
+            for v in &node.inputs {
+                let end = if reads_x { self.backward_time(j) } else { j };
+                value_ends[v.0] = value_ends[v.0].max(end);
+            }
+            if specs[j].is_some_and(|s| s.reads_y) && self.differentiated[j] {
+                value_ends[j] = value_ends[j].max(self.backward_time(j));
+            }
+            if node.op.is_none() {
+                value_ends[j] = last;
+            }
+        }
+        for v in self.graph.kept.iter().chain(&self.loss) {
+            value_ends[v.0] = last;
+        }
+        value_ends
+    }
+
+    /// When each gradient is first written: by the backward of the last operation that reads the value.
+    fn grad_starts(&self) -> Vec<usize> {
+        let nodes = &self.graph.nodes;
+        let mut grad_starts = vec![usize::MAX; nodes.len()];
+        for (j, node) in nodes.iter().enumerate().filter(|(j, _)| self.differentiated[*j]) {
+            for v in &node.inputs {
+                grad_starts[v.0] = grad_starts[v.0].min(self.backward_time(j));
+            }
+        }
+        if let Some(loss) = self.loss {
+            grad_starts[loss.0] = nodes.len();
+        }
+        grad_starts
+    }
+
+    /// Whether each operation sets gradients or adds to them: backward runs from the last node to the first, and the
+    /// first to write a gradient sets it.
+    fn modes(&self) -> Vec<Modes> {
+        let nodes = &self.graph.nodes;
+        let mut written = vec![false; nodes.len()];
+        let mut param_written = vec![false; self.graph.param_specs().0.len()];
+        let mode_of = |seen: &mut bool| if std::mem::replace(seen, true) { Mode::Add } else { Mode::Set };
+        let mut modes = vec![Modes::default(); nodes.len()];
+        for (i, node) in nodes.iter().enumerate().rev().filter(|(i, _)| self.differentiated[*i]) {
+            for (mode, v) in modes[i].inputs.iter_mut().zip(&node.inputs) {
+                *mode = self.differentiated[v.0].then(|| mode_of(&mut written[v.0]));
+            }
+            for (mode, p) in modes[i].params.iter_mut().zip(&node.params) {
+                *mode = Some(mode_of(&mut param_written[p.0]));
+            }
+        }
+        modes
+    }
+
+    /// The first operation to read each value: the last one to write its gradient.
+    fn first_readers(&self) -> Vec<usize> {
+        let nodes = &self.graph.nodes;
+        let mut first_reader = vec![usize::MAX; nodes.len()];
+        for (i, node) in nodes.iter().enumerate().filter(|(i, _)| self.differentiated[*i]) {
+            node.inputs.iter().for_each(|v| first_reader[v.0] = first_reader[v.0].min(i));
+        }
+        first_reader
+    }
+
+    /// The operations in the order in which they were recorded, each with the places of what it reads and writes.
+    fn steps(
+        &self,
+        specs: &[Option<Spec>],
+        Buffers { values, grads, own }: &Buffers,
+        places: &[Span],
+        index_places: &[Span],
+    ) -> Vec<Step> {
+        let nodes = &self.graph.nodes;
+        let (param_specs, buffer_specs) = self.graph.param_specs();
+        let (param_spans, buffer_spans) = (spans(param_specs), spans(buffer_specs));
+        let (modes, first_reader) = (self.modes(), self.first_readers());
+        let step = |(i, node): (usize, &Node)| {
+            let (op, spec) = node.op.as_ref().zip(specs[i])?;
+            let Own { aux, index, forward, backward } = own[i]?;
+            let operand = |k: usize| node.inputs.get(k).map_or(0..0, |v| places[values[v.0]].clone());
+            let gradient =
+                |k: usize| Some((places[grads[node.inputs.get(k)?.0]].clone(), modes[i].inputs[k]?));
+            let w = |k: usize| node.params.get(k).map_or(0..0, |p| param_spans[p.0].clone());
+            let buffer = |k: usize| node.buffers.get(k).map_or(0..0, |b| buffer_spans[b.0].clone());
+            Some(Step {
+                op: op.clone(),
+                spec,
+                input_shape: node.inputs.first().map(|v| nodes[v.0].shape),
+                x: from_fn(operand),
+                y: places[values[i]].clone(),
+                aux: places[aux].clone(),
+                index: index_places[index].clone(),
+                forward_scratch: places[forward].clone(),
+                backward_scratch: places[backward].clone(),
+                differentiated: self.differentiated[i],
+                dy: places[grads[i]].clone(),
+                dx: from_fn(gradient),
+                dx_last: from_fn(|k| node.inputs.get(k).is_some_and(|v| first_reader[v.0] == i)),
+                w: from_fn(w),
+                dw: modes[i].params,
+                dw_apart: from_fn(|_| 0..0),
+                buffers: from_fn(buffer),
+                labels: node.labels.map(|l| l.0),
+            })
+        };
+        nodes.iter().enumerate().filter_map(step).collect()
     }
 }
