@@ -41,12 +41,12 @@ struct Engine {
     /// Folded parameters, on cache lines and large pages.
     weights: Arena<f32>,
     /// Plans that no thread is using.
-    plans: Mutex<Vec<Sized>>,
+    plans: Mutex<Vec<SizedPlan>>,
 }
 
 /// A plan for batches of one size.
 #[derive(Debug)]
-struct Sized {
+struct SizedPlan {
     size: (usize, bool),
     plan: Plan<f32>,
     network: FoldedNetwork,
@@ -54,10 +54,10 @@ struct Sized {
 
 impl Engine {
     /// A plan for `n` faces, which uses `threads` or stays on the one that runs it.
-    fn plan(&self, n: usize, threads: bool) -> Result<Sized> {
+    fn plan(&self, n: usize, threads: bool) -> Result<SizedPlan> {
         let mut graph = Graph::new(Phase::Eval);
         let network = self.model.record_folded(&mut graph, n, threads);
-        Ok(Sized { size: (n, threads), plan: graph.compile_forward(self.isa)?, network })
+        Ok(SizedPlan { size: (n, threads), plan: graph.compile_forward(self.isa)?, network })
     }
 
     /// Logits of some faces.
@@ -127,7 +127,7 @@ impl Forward {
         let alone = self.pixels.len() == PIXELS;
         let faces = chunk(self.pixels.len() / PIXELS);
         let pass = || {
-            let Sized { mut plan, network, .. } = engine.plan(faces, alone)?;
+            let SizedPlan { mut plan, network, .. } = engine.plan(faces, alone)?;
             plan.set(network.input, &self.pixels[..faces * PIXELS]);
             // The first pass meets a cold arena.
             plan.infer(engine.weights.whole());

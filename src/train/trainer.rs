@@ -62,7 +62,7 @@ pub struct Helpers {
 
 /// A training step for batches of one size.
 #[derive(Debug)]
-struct Sized {
+struct SizedPlan {
     plan: Plan<f32>,
     network: Network,
     /// Where the batch is shared with other processes.
@@ -84,7 +84,7 @@ pub struct Trainer<'a> {
     cuts: u32,
     average: Option<Average>,
     /// For full batches and for an epoch's smaller last one, whichever exist.
-    plans: Vec<(usize, Sized)>,
+    plans: Vec<(usize, SizedPlan)>,
     feed: Feed<'a>,
     current: Batch,
     next: Batch,
@@ -131,7 +131,7 @@ impl<'a> Trainer<'a> {
         let targets = recipe.refinements.targets(teachers.is_some());
         let mut plans = Vec::new();
         for n in sizes.into_iter().flatten() {
-            plans.push((n, Sized::new(&weights.model, n, targets, isa, team.as_ref())?));
+            plans.push((n, SizedPlan::new(&weights.model, n, targets, isa, team.as_ref())?));
         }
         let capacity = recipe.batch.min(faces.len());
         let classes = teachers.as_ref().map_or(0, Teachers::classes);
@@ -270,7 +270,7 @@ impl<'a> Trainer<'a> {
     }
 }
 
-impl Sized {
+impl SizedPlan {
     /// For batches of `n`, of which `team` may give this process a part.
     fn new(model: &Model, n: usize, targets: Targets, isa: Isa, team: Option<&Arc<Team>>) -> Result<Self> {
         let mut graph = Graph::new(Phase::Train);
