@@ -138,7 +138,7 @@ pub(super) fn label_counts(document: &mut Document, inputs: &Inputs) {
 }
 
 fn accuracy_table(caption: &str, rows: &[(&str, &str)], outcomes: &[Outcome]) -> Table {
-    let recent_epochs = format!("each of the last {RECENT} epochs");
+    let recent_epochs = format!("mean of the last {RECENT} epochs");
     let columns = ["model", "paper", "ours", &recent_epochs, "epochs asked for", "ours was measured on"];
     let mut table = Table::new(caption, &columns);
     for (name, papers) in rows {
@@ -168,7 +168,7 @@ pub(super) fn beyond_the_paper(document: &mut Document, outcomes: &[Outcome]) {
          from the next by points, and the mean of the last three by less. What holds alone and for so many epochs need \
          not hold together, or for more.",
     );
-    let recent_epochs = format!("each of the last {RECENT} epochs");
+    let recent_epochs = format!("mean of the last {RECENT} epochs");
     let columns = [
         "change",
         "accuracy",
