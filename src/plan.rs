@@ -99,6 +99,7 @@ pub struct Plan<T> {
     pub(crate) steps: Vec<Step>,
     pub(crate) values: Vec<Span>,
     pub(crate) shapes: Vec<Shape>,
+    /// Of the watched values alone.
     pub(crate) gradients: Vec<Span>,
     pub(crate) is_input: Vec<bool>,
     pub(crate) loss: Option<(Span, Span)>,
@@ -152,7 +153,14 @@ impl<T: Real> Plan<T> {
     }
 
     /// The gradient of a value that [`Graph::watch`](crate::Graph::watch) named, after the backward pass.
+    ///
+    /// # Panics
+    /// For other values, whose gradients are overwritten on the way, and for those that do not lead to the loss.
     pub fn gradient(&self, v: Var) -> &[T] {
+        assert!(
+            !self.gradients[v.0].is_empty(),
+            "no gradient is kept of a value that was not watched, or leads nowhere"
+        );
         &self.arena.get(&self.gradients[v.0])[..self.shapes[v.0].len()]
     }
 
@@ -379,6 +387,7 @@ impl<T: Real> fmt::Display for Plan<T> {
 mod tests {
     use crate::nn::{CbamPosition, Loss, Model};
     use crate::{Graph, Init, Isa, Phase, Rng};
+    use std::panic::{AssertUnwindSafe, catch_unwind};
 
     /// Bits of loss, gradients and running statistics after a step of DNN-CBAM in an arena that was full of `garbage`.
     fn after_a_step(garbage: (f32, u8), loss: Loss) -> Vec<u32> {
@@ -421,6 +430,20 @@ mod tests {
         let last: Vec<_> = plan.steps.iter().map(|step| (step.spec.name, step.dx_last)).collect();
         let expected = [("sigmoid", [true, false]), ("relu", [false, false]), ("matmul_nt", [true, true])];
         assert_eq!(last, expected);
+    }
+
+    #[test]
+    fn only_gradients_that_were_watched_can_be_read() {
+        let mut g = Graph::new(Phase::Train);
+        let x = g.input([1, 2, 2, 3]);
+        let (a, b, aside) = (g.sigmoid(x), g.relu(x), g.sigmoid(x));
+        [x, aside].into_iter().for_each(|v| g.watch(v));
+        let loss = g.dot(a, b);
+        let plan = g.compile::<f32>(loss, Isa::fastest()).unwrap();
+        assert_eq!(plan.gradient(x).len(), 12);
+        for v in [a, aside] {
+            assert!(catch_unwind(AssertUnwindSafe(|| plan.gradient(v).len())).is_err(), "{v:?}");
+        }
     }
 
     #[test]

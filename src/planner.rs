@@ -83,13 +83,14 @@ impl<'a> Planner<'a> {
         let steps = self.steps(&specs, &buffers, &places, &index_places);
         let unshared = self.lives.iter().map(|b| b.len * size_of::<T>()).sum::<usize>()
             + self.index_lives.iter().map(|b| b.len).sum::<usize>();
-        let spans = |buffers: &[usize]| buffers.iter().map(|&buffer| places[buffer].clone()).collect();
-        let (values, gradients): (Vec<Span>, Vec<Span>) = (spans(&buffers.values), spans(&buffers.grads));
+        let value = |i: usize| places[buffers.values[i]].clone();
+        let gradient = |i: usize| places[buffers.grads[i]].clone();
+        let watched = |i: usize| if self.graph.watched.contains(&Var(i)) { gradient(i) } else { 0..0 };
         Ok(Plan {
             steps,
-            loss: self.loss.map(|v| (values[v.0].clone(), gradients[v.0].clone())),
-            gradients,
-            values,
+            loss: self.loss.map(|v| (value(v.0), gradient(v.0))),
+            gradients: (0..nodes.len()).map(watched).collect(),
+            values: (0..nodes.len()).map(value).collect(),
             shapes: nodes.iter().map(|node| node.shape).collect(),
             is_input: nodes.iter().map(|node| node.op.is_none()).collect(),
             arena: Arena::new(len).map_err(|source| Error::Memory { bytes: len * size_of::<T>(), source })?,
