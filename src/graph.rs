@@ -256,6 +256,7 @@ impl Graph {
         }
     }
 }
+
 /// Whether no two are the same.
 fn is_distinct<T: PartialEq>(values: &[T]) -> bool {
     values.iter().enumerate().all(|(i, value)| !values[..i].contains(value))

@@ -3,7 +3,7 @@
 use super::model::ModelArgs;
 use super::{data, positive};
 use crate::error::{Error, Result};
-use crate::nn::{Loss, Model};
+use crate::nn::Model;
 use crate::optim::Method;
 use crate::output::errln;
 use crate::train::{
@@ -40,7 +40,7 @@ pub(super) struct RecipeArgs {
     /// Learning rate at the start [default: 0.001 for adam, 0.01 for sgd].
     #[arg(long, value_name = "RATE", allow_negative_numbers = true, value_parser = positive)]
     lr: Option<f64>,
-    /// How the learning rate changes; raising --epochs at a resume stretches what is left of the curve.
+    /// How the learning rate changes; raising --epochs at `train --resume` stretches what is left of the curve.
     #[arg(long, value_enum, default_value_t = Schedule::Constant)]
     schedule: Schedule,
     /// Seed of first weights, order of images and augmentation.
@@ -116,9 +116,7 @@ impl RecipeArgs {
             Some(from) => self.model.like(named_weights(from)?.model)?,
             None => self.model.model(0)?,
         };
-        if model.loss == Loss::Svm && self.refinements.smoothing > 0.0 {
-            return Err(Error::Usage("--smoothing: the SVM's loss has no targets to smooth".to_owned()));
-        }
+        self.refinements.check(&model).map_err(|reason| Error::Usage(format!("--smoothing: {reason}")))?;
         let distillation = self.distillation(&model)?;
         let synthetic = self.data.data == "synthetic";
         Ok(Config {

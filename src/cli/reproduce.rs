@@ -143,6 +143,8 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
         context.print(&list, || list.print());
         return Ok(());
     }
+    // What a report could not be written of is told before hours of training.
+    args.experiments().try_for_each(|e| e.records(&args.out, &inputs).map(drop))?;
     let trained = if args.report_only { Ok(()) } else { train_all(&args, &inputs, begin, context) };
     if let Err(error) = &trained
         && !matches!(error, Error::Interrupted(_))
@@ -201,6 +203,15 @@ fn train_all(args: &Args, inputs: &Inputs, begin: Instant, context: &Context) ->
     runs.sort_by_key(|(.., run)| run.seed);
     for (experiment, data, run) in runs {
         let (name, seed) = (experiment.name, run.seed);
+        let (there, epochs) =
+            (experiment.record(&args.out, run, Some(data))?, experiment.epochs(args.epochs));
+        if let Some(record) = there.filter(|record| !record.config.leads_to(epochs)) {
+            let planned = record.config.epochs;
+            errln!(
+                "moue: warning: {name}, seed {seed}: left out, as its learning rate was laid out for {planned} epochs"
+            );
+            continue;
+        }
         let late = options.stop_at.is_some_and(|moment| Instant::now() >= moment);
         if late || stop.load(Ordering::Relaxed) {
             return Err(Error::Interrupted(format!("stopped before {name}, seed {seed}")));

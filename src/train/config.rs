@@ -97,6 +97,16 @@ pub struct Refinements {
 }
 
 impl Refinements {
+    /// Checks that `model` can be trained so.
+    pub(crate) fn check(&self, model: &Model) -> Result<(), String> {
+        match model.loss {
+            Loss::Svm if self.smoothing > 0.0 => {
+                Err("the loss of an SVM has no targets to smooth".to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// What the loss compares answers with, if the network is or is not `taught` by others: teachers smooth the
     /// labels themselves.
     pub(super) fn targets(&self, taught: bool) -> Targets {
@@ -138,9 +148,7 @@ impl Config {
             ("average", is_fraction(average), average.to_string()),
         ];
         self.distillation.iter().try_for_each(|how| how.check(&self.model))?;
-        if self.model.loss == Loss::Svm && smoothing > 0.0 {
-            return Err("the loss of an SVM has no targets to smooth".to_owned());
-        }
+        self.refinements.check(&self.model)?;
         match within.into_iter().find(|(_, fits, _)| !fits) {
             Some((name, _, value)) => Err(format!("a run cannot have {name} {value}")),
             None => Ok(()),
@@ -151,8 +159,14 @@ impl Config {
     pub(super) fn check_classes(&self, sets: &Sets) -> Result<(), String> {
         match (self.model.classes, sets.classes.len()) {
             (ours, theirs) if ours == theirs => Ok(()),
-            (ours, theirs) => Err(format!("a model of {ours} classes, but {} has {theirs}", self.data)),
+            (ours, theirs) => Err(format!("a model of {ours} classes, but the data has {theirs}")),
         }
+    }
+
+    /// Whether its first `epochs` are those of a run of `epochs`: a rate that follows a curve over the whole run was
+    /// laid out for one length.
+    pub(crate) fn leads_to(&self, epochs: u64) -> bool {
+        self.epochs == epochs || !matches!(self.schedule, Schedule::Cosine | Schedule::Restarts)
     }
 
     /// What the loss compares answers with.
@@ -252,11 +266,6 @@ impl Schedule {
             },
             Self::Plateau => 0.5f64.powi(cuts.min(1000) as i32),
         }
-    }
-
-    /// Whether it depends on how long the run is to be.
-    pub(super) fn spans_the_run(self) -> bool {
-        matches!(self, Self::Cosine | Self::Restarts)
     }
 }
 

@@ -14,8 +14,6 @@ pub struct Resume {
     /// Of the process that writes files.
     folder: Option<RunFolder>,
     config: Config,
-    /// Epochs that it was to have before.
-    planned: u64,
     /// With a warning if it is not the newest; none if the run was killed before it wrote its first one.
     checkpoint: Option<(Checkpoint, Option<String>)>,
 }
@@ -39,13 +37,12 @@ impl Resume {
             Some((Checkpoint { state, .. }, _)) => (state.config.clone(), state.progress.epoch),
             None => (RunFolder::load_config(path)?, 0),
         };
-        let planned = config.epochs;
-        config.epochs = epochs.unwrap_or(planned);
+        config.epochs = epochs.unwrap_or(config.epochs);
         if config.epochs < done {
             let wanted = config.epochs;
             return Err(Error::Usage(format!("--epochs {wanted}: {done} are finished already")));
         }
-        Ok(Self { path: path.to_owned(), folder, config, planned, checkpoint })
+        Ok(Self { path: path.to_owned(), folder, config, checkpoint })
     }
 
     /// What the run was started with.
@@ -53,17 +50,12 @@ impl Resume {
         &self.config
     }
 
-    /// Epochs that it was to have so far.
-    pub(super) fn planned(&self) -> u64 {
-        self.planned
-    }
-
     /// Continues on `sets`, which must be the data that the run started with.
     ///
     /// # Errors
     /// Other data, or a folder that cannot be written to.
     pub fn session<'a>(self, sets: &'a Sets, options: &Options) -> Result<Session<'a>> {
-        let Self { path, mut folder, config, checkpoint, .. } = self;
+        let Self { path, mut folder, config, checkpoint } = self;
         let Some((checkpoint, warning)) = checkpoint else {
             config.check_classes(sets).map_err(|reason| Error::format(path, reason))?;
             return Session::begin(config, sets, || Ok(folder), options);

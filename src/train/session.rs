@@ -68,8 +68,8 @@ pub struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    /// A new run. Its folder is made when all else is found to be right; every process but the one that writes files
-    /// comes without one.
+    /// A new run. `folder` makes its folder, when all else is found to be right, and gives none in a process that
+    /// writes no files.
     ///
     /// # Errors
     /// A model, batch or learning rate that cannot be trained with, weights to start or learn from that cannot be read
@@ -185,16 +185,15 @@ impl<'a> Session<'a> {
             let folder = || RunFolder::create(path).map(Some);
             return Self::begin(config, sets, folder, options)?.run(stop);
         }
+        let there = RunFolder::load_config(path)?;
+        if !there.leads_to(config.epochs) {
+            let reason =
+                format!("its learning rate was laid out for {} epochs; choose another --out", there.epochs);
+            return Err(Error::format(path, reason));
+        }
         let resume = Resume::open(path, Some(config.epochs), true)?;
         if *resume.config() != config {
             return Err(Error::other_options(path));
-        }
-        let planned = resume.planned();
-        if planned != config.epochs && config.schedule.spans_the_run() {
-            let reason = format!(
-                "its learning rate was laid out for {planned} epochs; choose another --out for others"
-            );
-            return Err(Error::format(path, reason));
         }
         resume.session(sets, options)?.run(stop)
     }

@@ -97,6 +97,23 @@ fn predict_goes_on_after_a_broken_image() {
     assert!(told.contains(text(&missing)) && told.lines().count() == 1, "{told}");
 }
 
+/// Where the tested images chose the epoch, the accuracy is said to be that of a choice.
+#[test]
+fn training_says_what_chose_the_epoch() {
+    let folder = TempDir::new().unwrap();
+    let out = folder.path().join("run");
+    let few = ["train", "--quiet", "--limit", "14", "--epochs", "1", "--out", text(&out)];
+    let told = |more: &[&str]| String::from_utf8(succeed(&[&few[..], more].concat()).stdout).unwrap();
+    let line = told(&["--folds", "2", "--fold", "0"]);
+    assert!(
+        line.contains("(epoch 1, chosen by these images; ") && line.contains(" after the last)"),
+        "{line}"
+    );
+    fs::remove_dir_all(&out).unwrap();
+    let line = told(&[]);
+    assert!(line.contains(": test ") && !line.contains("chosen"), "validation chose: {line}");
+}
+
 #[test]
 fn augment_draws_a_sheet() {
     let folder = TempDir::new().unwrap();

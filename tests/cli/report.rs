@@ -203,6 +203,27 @@ fn the_papers_experiments_go_on_where_they_were() {
     assert!(other.contains("fer-dnn-cbam") && other.contains("other options"), "{other}");
 }
 
+/// Its rate has come down: it is neither stretched nor taken for a part of a longer run, and the others go on.
+#[test]
+fn a_curve_that_was_laid_out_for_other_epochs_is_left_out() {
+    let folder = TempDir::new().unwrap();
+    let command = |epochs, only| {
+        let few =
+            ["reproduce", "--data", "synthetic", "--limit", "35", "--quiet", "--json", "--epochs", epochs];
+        succeed(&[&few[..], &["--only", only, "--out", text(folder.path())]].concat())
+    };
+    command("1", "beyond-cosine");
+    let output = command("2", "fer-dnn,beyond-cosine");
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("beyond-cosine, seed 0: left out") && told.contains("for 1 epochs"), "{told}");
+    let result = experiments(&serde_json::from_slice(&output.stdout).unwrap());
+    let found =
+        |name: &str| result.iter().find(|e| e.0 == name).map(|e| (e.1.as_str(), e.2.is_f64())).unwrap();
+    assert_eq!((found("fer-dnn"), found("beyond-cosine")), (("finished", true), ("not run", false)));
+    let report = fs::read_to_string(folder.path().join("reproduce.md")).unwrap();
+    assert!(report.contains("(seed 0, 1 epochs of 1, 2 asked for)"), "{report}");
+}
+
 /// The paper's order of augmentation and cut is off unless asked for, and then said aloud.
 #[test]
 fn leaking_folds_are_told() {

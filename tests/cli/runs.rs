@@ -164,7 +164,7 @@ fn a_cross_validation_goes_on_where_it_was() {
     let message = failure(&[&command[..], &["--by", "subject"]].concat(), 1);
     assert!(message.contains("fold0") || message.contains("subjects"), "{message}");
 
-    // More epochs would bend a cosine that has come down already.
+    // A cosine was laid out for its number of epochs.
     let out = folder.path().join("cosine");
     let command = |epochs| {
         let cosine = ["crossval", "--quiet", "--folds", "2", "--schedule", "cosine", "--epochs", epochs];

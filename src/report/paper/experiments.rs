@@ -274,7 +274,7 @@ impl Experiment {
             .then(|| format!("{} has no validation split for the schedule to watch", data.spec))
     }
 
-    /// What `run` has left below `out`, if it has ended an epoch.
+    /// What `run` has left below `out`.
     ///
     /// # Errors
     /// A folder whose files cannot be read, or, if there is `data` to tell, of a run with other options.
@@ -292,7 +292,7 @@ impl Experiment {
                 return Err(Error::other_options(&path));
             }
         }
-        Ok((!record.rows.is_empty()).then_some(record))
+        Ok(Some(record))
     }
 
     /// Its runs below `out` that have ended an epoch.
@@ -301,13 +301,17 @@ impl Experiment {
     /// As [`record`](Self::record).
     pub fn records(&self, out: &Path, inputs: &Inputs) -> Result<Vec<Record>> {
         let data = inputs.get(self.source);
-        self.runs().into_iter().filter_map(|run| self.record(out, run, data).transpose()).collect()
+        let records = self.runs().into_iter().filter_map(|run| self.record(out, run, data).transpose());
+        let mut records = records.collect::<Result<Vec<_>>>()?;
+        records.retain(|record| !record.rows.is_empty());
+        Ok(records)
     }
 
     /// How far it has come with `records`, if each run is to have `epochs`.
     pub fn progress(&self, records: &[Record], inputs: &Inputs, epochs: Option<u64>) -> Progress {
         let wanted = self.epochs(epochs);
-        let done = records.iter().map(|record| wanted.min(record.rows.len() as u64)).sum();
+        let count = |record: &&Record| record.config.leads_to(wanted);
+        let done = records.iter().filter(count).map(|record| wanted.min(record.rows.len() as u64)).sum();
         Progress { epochs: done, of: wanted * self.runs().len() as u64, missing: self.missing(inputs) }
     }
 }

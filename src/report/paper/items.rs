@@ -96,7 +96,8 @@ pub(super) fn introduction(document: &mut Document, outcomes: &[Outcome], inputs
         "{finished} of {} experiments are finished. Of the paper only what is known is quoted, else \"{NOT_STATED}\"; \
          what was not run here is \"{NOT_RUN}\". Where nothing but the tested images could choose the best epoch, the \
          last epoch's weights are measured. Means are over seeds or folds that have had just the epochs asked for, \
-         +- is the standard deviation of a sample, in points.",
+         +- is the standard deviation of a sample, in points. The mean of the last {RECENT} epochs is of the images that \
+         were watched while training: validation where there is one.",
         outcomes.len()
     ));
     if short > 0 {
@@ -165,7 +166,7 @@ pub(super) fn beyond_the_paper(document: &mut Document, outcomes: &[Outcome]) {
     document.text(
         "DNN + CBAM with softmax and the paper's recipe, and with one thing that the paper leaves out. Differences, in \
          points, are between runs of the same seed and as many epochs. With a rate that never falls, one epoch differs \
-         from the next by points, and the mean of the last three by less. What holds alone and for so many epochs need \
+         from the next by points, and the mean of the last few by less. What holds alone and for so many epochs need \
          not hold together, or for more.",
     );
     let recent_epochs = format!("mean of the last {RECENT} epochs");
@@ -278,7 +279,9 @@ pub(super) fn cbam_positions(document: &mut Document, outcomes: &[Outcome]) {
         document.figure(parts::chart("cbam-position", svg, alt, caption));
     }
     absent(document, outcomes, &POSITIONS.map(|(_, name)| name));
-    document.text(format!("In the paper: {NOT_STATED}."));
+    document.text(format!(
+        "In the paper: best after block 4, between middle and output module; its losses {NOT_STATED}."
+    ));
 }
 
 pub(super) fn augmentation(document: &mut Document, inputs: &Inputs) -> Result<()> {

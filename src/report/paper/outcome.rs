@@ -106,7 +106,11 @@ impl Outcome {
 
     /// Its runs that have had just as many epochs as they are to have: what can be averaged and compared.
     fn complete(&self) -> impl Iterator<Item = &Measured> {
-        self.runs.iter().filter(|run| run.epochs() == self.epochs)
+        self.runs.iter().filter(|run| self.is_complete(run))
+    }
+
+    fn is_complete(&self, run: &Measured) -> bool {
+        run.epochs() == self.epochs && run.record.config.leads_to(self.epochs)
     }
 
     /// Mean of `measure` over its complete runs.
@@ -123,11 +127,12 @@ impl Outcome {
         mean(self.complete().filter_map(difference))
     }
 
-    /// The accuracy of each run that had more or fewer epochs.
+    /// The accuracy of each run that is not complete.
     pub(super) fn incomplete(&self) -> impl Iterator<Item = String> {
-        self.runs.iter().filter(|run| run.epochs() != self.epochs).filter_map(|run| {
-            let (accuracy, epochs, name) = (100.0 * run.accuracy()?, run.epochs(), run.name());
-            Some(format!("{accuracy:.2} % ({name}, {epochs} of {} epochs)", self.epochs))
+        self.runs.iter().filter(|run| !self.is_complete(run)).filter_map(|run| {
+            let (accuracy, had, name) = (100.0 * run.accuracy()?, run.epochs(), run.name());
+            let planned = run.record.config.epochs;
+            Some(format!("{accuracy:.2} % ({name}, {had} epochs of {planned}, {} asked for)", self.epochs))
         })
     }
 
@@ -233,6 +238,7 @@ fn mean(values: impl Iterator<Item = f64>) -> Option<Mean> {
 mod tests {
     use super::*;
     use crate::report::paper::{Data, EXPERIMENTS};
+    use crate::train::Schedule;
     use moue_datasets::{Dataset, OpenOptions};
 
     /// An experiment whose runs, of seeds 0, 1 and so on, left these accuracies, one an epoch.
@@ -280,8 +286,21 @@ mod tests {
         close(other.mean(Measured::recent), 0.3, None);
         close(other.against(&base, Measured::recent), 0.1, None);
         close(base.against(&base, Measured::recent), 0.0, Some(0.0));
+        let third = outcome(2, &[&[0.3, 0.3], &[0.2, 0.6], &[0.9, 0.9]]);
+        close(third.against(&base, Measured::recent), 0.2 / 3.0, Some(0.1 / 3f64.sqrt()));
         assert_eq!(other.mean(Measured::accuracy), None, "nothing was measured");
         assert_eq!((other.progress.epochs, other.progress.of, other.progress.state()), (5, 6, "begun"));
+    }
+
+    /// After so many epochs its rate has not come down.
+    #[test]
+    fn part_of_a_longer_cosine_is_not_complete() {
+        let mut part = outcome(2, &[&[0.5, 0.5]]);
+        let config = &mut part.runs[0].record.config;
+        (config.schedule, config.epochs) = (Schedule::Cosine, 3);
+        assert_eq!(part.mean(Measured::recent), None);
+        part.runs[0].record.config.epochs = 2;
+        close(part.mean(Measured::recent), 0.5, None);
     }
 
     #[test]
