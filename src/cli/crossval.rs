@@ -88,8 +88,7 @@ impl Args {
         if copies > 0 && self.recipe.unvaried() {
             return Err(Error::Usage("--copies: --augment none would make them all the same".to_owned()));
         }
-        let config = self.recipe.config(Some(self.fold(0)))?;
-        if config.schedule == Schedule::Plateau {
+        if self.recipe.schedule == Schedule::Plateau {
             let reason = "--schedule plateau: the fold that is tested would steer its own training";
             return Err(Error::Usage(reason.to_owned()));
         }

@@ -63,10 +63,9 @@ struct Global {
 }
 
 impl Cli {
-    /// Checks what can be checked before a data set is opened; weights that are named are read.
+    /// Checks what can be checked before any file is read.
     fn check(&self) -> Result<()> {
         match &self.command {
-            Command::Train(args) if args.is_new() => args.config().map(drop),
             Command::Crossval(args) => args.check(),
             Command::Gradcheck(args) => args.check(),
             Command::Profile(args) => args.check(),
@@ -256,8 +255,8 @@ fn not_negative(text: &str) -> std::result::Result<f64, String> {
     text.parse().ok().filter(fits).ok_or("expected a number of 0 or more".to_owned())
 }
 
-/// What the command line makes of arguments (without the program's name) before it opens a data set: nothing if they
-/// are right or ask for help, else its message.
+/// What the command line makes of arguments (without the program's name) before it reads any file: nothing if they are
+/// right or ask for help, else its message.
 pub(crate) fn complaint_of(
     command: &mut clap::Command,
     args: impl Iterator<Item = OsString>,

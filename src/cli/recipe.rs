@@ -42,7 +42,7 @@ pub(super) struct RecipeArgs {
     lr: Option<f64>,
     /// How the learning rate changes; raising --epochs at `train --resume` stretches what is left of the curve.
     #[arg(long, value_enum, default_value_t = Schedule::Constant)]
-    schedule: Schedule,
+    pub(super) schedule: Schedule,
     /// Seed of first weights, order of images and augmentation.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
@@ -145,8 +145,6 @@ impl RecipeArgs {
         let share = self.teacher_share.unwrap_or(TEACHER_SHARE);
         let how = Distillation { teachers: self.teacher.clone(), share };
         how.check(student).map_err(|reason| Error::Usage(format!("--teacher: {reason}")))?;
-        // What cannot be read is told before a data set is.
-        how.teachers.iter().try_for_each(|from| named_weights(from).map(drop))?;
         Ok(Some(how))
     }
 }

@@ -97,13 +97,8 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
 }
 
 impl Args {
-    /// Whether a run is to be started and not resumed.
-    pub(super) fn is_new(&self) -> bool {
-        self.resume.is_none()
-    }
-
     /// The run that the options ask for; the number of classes is not known yet.
-    pub(super) fn config(&self) -> Result<Config> {
+    fn config(&self) -> Result<Config> {
         let fold = self.folds.zip(self.fold);
         let config =
             self.recipe.config(fold.map(|(of, index)| Fold::new(of as usize, index as usize, self.by)))?;
