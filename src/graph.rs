@@ -168,9 +168,7 @@ impl Graph {
     /// Records an operation: how `ops` (and users with operations of their own) extend the graph.
     pub fn push(&mut self, op: impl Operation + 'static, inputs: &[Var], operands: Operands) -> Var {
         let spec = op.spec();
-        if inputs.len() == 2 && inputs[0] == inputs[1] {
-            self.fail(spec.name, "two different values", "the same value twice");
-        }
+        self.require(is_distinct(inputs), spec.name, "two different values", "the same value twice");
         let Operands { params, buffers, .. } = &operands;
         let numbers = (inputs.len(), params.len(), buffers.len());
         let fits = numbers.0 <= MAX_INPUTS && numbers.1 <= MAX_PARAMS && numbers.2 <= MAX_BUFFERS;

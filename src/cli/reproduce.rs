@@ -203,15 +203,6 @@ fn train_all(args: &Args, inputs: &Inputs, begin: Instant, context: &Context) ->
     runs.sort_by_key(|(.., run)| run.seed);
     for (experiment, data, run) in runs {
         let (name, seed) = (experiment.name, run.seed);
-        let (there, epochs) =
-            (experiment.record(&args.out, run, Some(data))?, experiment.epochs(args.epochs));
-        if let Some(record) = there.filter(|record| !record.config.leads_to(epochs)) {
-            let planned = record.config.epochs;
-            errln!(
-                "moue: warning: {name}, seed {seed}: left out, as its learning rate was laid out for {planned} epochs"
-            );
-            continue;
-        }
         let late = options.stop_at.is_some_and(|moment| Instant::now() >= moment);
         if late || stop.load(Ordering::Relaxed) {
             return Err(Error::Interrupted(format!("stopped before {name}, seed {seed}")));
@@ -225,7 +216,7 @@ fn train_all(args: &Args, inputs: &Inputs, begin: Instant, context: &Context) ->
     Ok(())
 }
 
-/// Trains one run to its last epoch, unless it is there.
+/// Trains one run to its last epoch, unless it is there, or there is one whose curve leads elsewhere.
 fn train(
     args: &Args,
     experiment: Experiment,
@@ -235,12 +226,21 @@ fn train(
     stop: &AtomicBool,
 ) -> Result<()> {
     let (path, epochs) = (experiment.folder(&args.out, run), experiment.epochs(args.epochs));
-    if experiment.record(&args.out, run, Some(data))?.is_some_and(|record| record.rows.len() as u64 >= epochs)
-    {
-        return Ok(());
+    let (name, seed) = (experiment.name, run.seed);
+    if let Some(record) = experiment.record(&args.out, run, Some(data))? {
+        if !record.config.leads_to(epochs) {
+            let planned = record.config.epochs;
+            errln!(
+                "moue: warning: {name}, seed {seed}: left out, as its learning rate was laid out for {planned} epochs"
+            );
+            return Ok(());
+        }
+        if record.rows.len() as u64 >= epochs {
+            return Ok(());
+        }
     }
     if !options.quiet {
-        errln!("{}: {}, seed {}", experiment.name, experiment.title, run.seed);
+        errln!("{name}: {}, seed {seed}", experiment.title);
     }
     let config = experiment.config(data, run, epochs);
     let sets = Sets::new(data.dataset.clone(), &config)?;

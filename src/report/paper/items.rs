@@ -47,14 +47,16 @@ fn named<'a>(outcomes: &'a [Outcome], name: &str) -> Option<&'a Outcome> {
 
 /// In percent, with the deviation of folds or seeds.
 fn shares((mean, deviation): Mean) -> String {
-    let deviation = deviation.map_or(String::new(), |deviation| format!(" +- {:.2}", 100.0 * deviation));
-    format!("{}{deviation}", percent(mean))
+    percent(mean) + &spread(deviation)
 }
 
 /// In points, with the deviation of seeds.
 fn points((mean, deviation): Mean) -> String {
-    let deviation = deviation.map_or(String::new(), |deviation| format!(" +- {:.2}", 100.0 * deviation));
-    format!("{:+.2}{deviation}", 100.0 * mean)
+    format!("{:+.2}{}", 100.0 * mean, spread(deviation))
+}
+
+fn spread(deviation: Option<f64>) -> String {
+    deviation.map_or(String::new(), |deviation| format!(" +- {:.2}", 100.0 * deviation))
 }
 
 /// The mean accuracy, and those of runs that cannot be averaged; or why there is none.
@@ -67,6 +69,11 @@ pub(super) fn accuracy(outcome: &Outcome) -> String {
         None if outcome.runs.is_empty() => NOT_RUN.to_owned(),
         _ => "needs its data".to_owned(),
     }
+}
+
+/// Title of the column of [`recent`].
+fn recent_title() -> String {
+    format!("mean of the last {RECENT} epochs")
 }
 
 fn recent(outcome: &Outcome) -> String {
@@ -139,7 +146,7 @@ pub(super) fn label_counts(document: &mut Document, inputs: &Inputs) {
 }
 
 fn accuracy_table(caption: &str, rows: &[(&str, &str)], outcomes: &[Outcome]) -> Table {
-    let recent_epochs = format!("mean of the last {RECENT} epochs");
+    let recent_epochs = recent_title();
     let columns = ["model", "paper", "ours", &recent_epochs, "epochs asked for", "ours was measured on"];
     let mut table = Table::new(caption, &columns);
     for (name, papers) in rows {
@@ -169,7 +176,7 @@ pub(super) fn beyond_the_paper(document: &mut Document, outcomes: &[Outcome]) {
          from the next by points, and the mean of the last few by less. What holds alone and for so many epochs need \
          not hold together, or for more.",
     );
-    let recent_epochs = format!("mean of the last {RECENT} epochs");
+    let recent_epochs = recent_title();
     let columns = [
         "change",
         "accuracy",
@@ -219,7 +226,7 @@ pub(super) fn confusion(document: &mut Document, outcomes: &[Outcome]) {
     {
         let Some(outcome) = named(outcomes, name) else { continue };
         document.heading(format!("{table}: confusion on {}", outcome.experiment.source.name()));
-        let mut runs = outcome.shown().filter_map(|run| run.evaluated.as_ref());
+        let mut runs = outcome.evaluated();
         let (Some(first), Some(provenance)) = (runs.next(), outcome.shown_provenance()) else {
             document.text(format!("Ours: {}. In the paper: {NOT_STATED}.", accuracy(outcome)));
             continue;
@@ -235,11 +242,10 @@ pub(super) fn confusion(document: &mut Document, outcomes: &[Outcome]) {
 fn sources<'a>(outcomes: impl IntoIterator<Item = &'a Outcome>) -> String {
     let each = outcomes.into_iter().map(|outcome| {
         let name = outcome.experiment.name;
-        let first = outcome.runs.first();
-        let seed = first.map_or(0, |run| run.record.config.seed);
+        let seed = outcome.runs.first().map_or(0, |run| run.record.config.seed);
         let epochs: Vec<String> = outcome.shown().map(|run| run.record.rows.len().to_string()).collect();
-        let images = first.and_then(|run| run.evaluated.as_ref());
-        let images = images.map_or(String::new(), |evaluated| format!(", images of {}", evaluated.split));
+        let first = outcome.evaluated().next();
+        let images = first.map_or(String::new(), |evaluated| format!(", images of {}", evaluated.split));
         format!("{name} (to epoch {}, seed {seed}{images})", epochs.join(", "))
     });
     each.collect::<Vec<_>>().join("; ")
@@ -336,8 +342,7 @@ pub(super) fn mistakes(document: &mut Document, outcomes: &[Outcome]) -> Result<
     document.heading("Figure 12: misclassified faces");
     let Some(outcome) = named(outcomes, "fer-dnn-cbam") else { return Ok(()) };
     let mistakes = outcome.mistakes(MISTAKES);
-    let first = outcome.runs.first().and_then(|run| run.evaluated.as_ref());
-    match (first, outcome.shown_provenance()) {
+    match (outcome.evaluated().next(), outcome.shown_provenance()) {
         (Some(first), Some(provenance)) if !mistakes.is_empty() => {
             let caption = format!(
                 "Faces of FER2013 that DNN-CBAM takes for another class, the most confident first: {provenance}."

@@ -145,6 +145,11 @@ impl Outcome {
         self.runs.iter().take(most)
     }
 
+    /// What is measured of those.
+    pub(super) fn evaluated(&self) -> impl Iterator<Item = &Evaluated> {
+        self.shown().filter_map(|run| run.evaluated.as_ref())
+    }
+
     /// Epochs, seeds, split, images and weights of the mean accuracy; without a complete run those of the first.
     pub(super) fn provenance(&self) -> Option<String> {
         let complete: Vec<&Measured> = self.complete().filter(|run| run.evaluated.is_some()).collect();
@@ -201,8 +206,7 @@ impl Outcome {
 
     /// The most confident mistakes of the runs that are shown.
     pub(super) fn mistakes(&self, most: usize) -> Vec<Mistake> {
-        let evaluated = self.shown().filter_map(|run| run.evaluated.as_ref());
-        let mut all: Vec<Mistake> = evaluated.flat_map(|e| e.mistakes.clone()).collect();
+        let mut all: Vec<Mistake> = self.evaluated().flat_map(|e| e.mistakes.clone()).collect();
         all.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));
         all.truncate(most);
         all
