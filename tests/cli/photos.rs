@@ -235,6 +235,18 @@ fn copies_show_the_boxes_and_originals_stay() {
     let message = failure(&[&arguments[..], &[text(&path("in/deep"))]].concat(), 1);
     assert!(message.contains("a.jpg") && message.contains("replace"), "{message}");
     assert_eq!(fs::read(path("in/deep/a.jpg")).unwrap(), fs::read(ASTRONAUT).unwrap());
+    // Heat maps are PNG files.
+    let (png, same) = (path("d.png"), path("same"));
+    astronaut().save(&png).unwrap();
+    let before = fs::read(&png).unwrap();
+    for option in ["--annotate", "--explain"] {
+        let arguments = ["predict", "--quiet", "--weights", text(&weights), text(&png), option];
+        let message = failure(&[&arguments[..], &[text(folder.path())]].concat(), 1);
+        assert!(message.contains("d.png") && message.contains("replace"), "{message}");
+        assert!(fs::read(&png).unwrap() == before);
+    }
+    let message = failure(&["predict", ASTRONAUT, "--annotate", text(&same), "--explain", text(&same)], 2);
+    assert!(message.contains("--annotate and --explain"), "{message}");
 }
 
 #[test]

@@ -35,8 +35,7 @@ impl Explained {
 
     /// The face as the network sees it, and its maps over it, side by side.
     pub(super) fn picture(&mut self, face: &Face) -> RgbImage {
-        let class = face.probabilities.0.iter().position(|(class, _)| *class == face.label);
-        let explanation = self.explainer.explain(&face.cut.face, class);
+        let explanation = self.explainer.explain(&face.cut.face, Some(face.class));
         let mut panels = vec![(caption(face), None)];
         if let Some(attention) = explanation.attention {
             panels.push(("spatial attention".to_owned(), Some(attention)));
@@ -73,7 +72,7 @@ fn overlaid(grey: &GrayImage, map: Option<HeatMap>) -> RgbImage {
 
 /// Label and probability.
 pub(super) fn caption(face: &Face) -> String {
-    let p = face.probabilities.0.iter().find(|(class, _)| *class == face.label).map_or(0.0, |(_, p)| *p);
+    let (_, p) = face.probabilities.0[face.class];
     format!("{} {:.0} %", excerpt(&face.label), 100.0 * p)
 }
 

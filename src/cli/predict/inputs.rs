@@ -27,7 +27,6 @@ pub(super) struct Item {
 #[derive(Debug)]
 enum Content {
     File,
-    Stdin,
     Bytes(Vec<u8>),
     Picture(DynamicImage),
     Nothing(String),
@@ -73,24 +72,21 @@ impl Item {
             Content::Bytes(bytes) => decode_image(bytes),
             Content::Picture(picture) => return Ok(picture.clone()),
             Content::Nothing(error) => return Err(error.clone()),
-            Content::Stdin => return Err("stdin was not read".to_owned()),
         };
         read.map_err(|error| without_path(&self.path, &error))
     }
 
-    /// Takes the bytes from stdin, if it is from there.
-    fn fetched(mut self) -> Self {
-        if matches!(self.content, Content::Stdin) {
-            let mut bytes = Vec::new();
-            self.content = match io::stdin().lock().take(MAX_BYTES + 1).read_to_end(&mut bytes) {
-                Err(error) => Content::Nothing(one_line(error)),
-                Ok(_) if bytes.len() as u64 > MAX_BYTES => {
-                    Content::Nothing(format!("more than {} MiB", MAX_BYTES >> 20))
-                }
-                Ok(_) => Content::Bytes(bytes),
-            };
-        }
-        self
+    /// The picture on stdin.
+    fn stdin() -> Self {
+        let mut bytes = Vec::new();
+        let content = match io::stdin().lock().take(MAX_BYTES + 1).read_to_end(&mut bytes) {
+            Err(error) => Content::Nothing(one_line(error)),
+            Ok(_) if bytes.len() as u64 > MAX_BYTES => {
+                Content::Nothing(format!("more than {} MiB", MAX_BYTES >> 20))
+            }
+            Ok(_) => Content::Bytes(bytes),
+        };
+        Self { path: PathBuf::from("-"), frame: None, name: "stdin".into(), content }
     }
 }
 
@@ -109,8 +105,7 @@ pub(super) fn is_stdin(path: &Path) -> bool {
 /// All pictures that a path stands for; one that cannot be read where there are none.
 pub(super) fn expand(path: &Path) -> Vec<Item> {
     if is_stdin(path) {
-        let item = Item { name: "stdin".into(), content: Content::Stdin, ..Item::failed(path, "") };
-        return vec![item.fetched()];
+        return vec![Item::stdin()];
     }
     let found = match fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => in_folder(path),
@@ -144,12 +139,23 @@ fn matching(path: &Path, pattern: &str) -> Vec<Item> {
     if items.is_empty() { vec![Item::failed(path, "no file matches this pattern")] } else { items }
 }
 
-/// All pictures below a folder, sorted; hidden files and links to folders are left out.
+/// All pictures below a folder, sorted; hidden files and links to folders are left out. A folder in it that cannot be
+/// read stands for what it holds, so that it is told of as a picture is that cannot be read.
+///
+/// # Errors
+/// `root` cannot be read.
 pub(super) fn in_folder(root: &Path) -> std::result::Result<Vec<PathBuf>, String> {
     let mut found = Vec::new();
     let mut folders = vec![root.to_owned()];
     while let Some(folder) = folders.pop() {
-        let entries = fs::read_dir(&folder).map_err(|e| format!("{}: {e}", shown(&folder)))?;
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if folder == root => return Err(one_line(error)),
+            Err(_) => {
+                found.push(folder);
+                continue;
+            }
+        };
         for entry in entries.filter_map(std::result::Result::ok) {
             let path = entry.path();
             if entry.file_name().as_encoded_bytes().starts_with(b".") {

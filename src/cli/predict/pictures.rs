@@ -35,7 +35,6 @@ const COLOURS: [[u8; 3]; 8] = [
 pub(super) struct Pictures {
     annotated: Option<Folder>,
     explained: Option<(Folder, Explained)>,
-    classes: Vec<String>,
 }
 
 /// A folder of pictures with names of their own.
@@ -44,10 +43,13 @@ struct Folder {
     taken: HashSet<PathBuf>,
 }
 
+fn real(path: &Path) -> Result<PathBuf> {
+    fs::canonicalize(path).map_err(Error::io(path))
+}
+
 impl Folder {
     fn new(path: &Path, watched: Option<&Path>) -> Result<Self> {
         fs::create_dir_all(path).map_err(Error::io(path))?;
-        let real = |path: &Path| fs::canonicalize(path).map_err(Error::io(path));
         if let Some(watched) = watched
             && real(path)?.starts_with(real(watched)?)
         {
@@ -87,7 +89,14 @@ impl Pictures {
                 Some((folder(path)?, explained))
             }
         };
-        Ok(Self { annotated, explained, classes: weights.classes.clone() })
+        if let (Some(annotated), Some((explained, _))) = (&annotated, &explained)
+            && real(&annotated.path)? == real(&explained.path)?
+        {
+            let reason =
+                "--annotate and --explain: each wants a folder of its own, as their files share names";
+            return Err(Error::Usage(reason.to_owned()));
+        }
+        Ok(Self { annotated, explained })
     }
 
     /// Writes what was asked for.
@@ -96,13 +105,13 @@ impl Pictures {
         if let Some(folder) = &mut self.annotated {
             let files: Vec<_> =
                 read().map(|(item, p)| (folder.file(&item.name, ending(item)), item, p)).collect();
-            let classes = &self.classes;
-            files.par_iter().try_for_each(|(file, item, p)| annotate(file, item, p, classes))?;
+            files.par_iter().try_for_each(|(file, item, p)| annotate(file, item, p))?;
         }
         if let Some((folder, explained)) = &mut self.explained {
             for (item, prediction) in read() {
                 for face in &prediction.faces {
                     let file = folder.file(&item.name, "png");
+                    keep(item, &file)?;
                     save(&file, &explained.picture(face).into(), ImageFormat::Png)?;
                 }
             }
@@ -132,27 +141,32 @@ fn save(file: &Path, picture: &DynamicImage, format: ImageFormat) -> Result<()> 
     write_atomically(file, &bytes.into_inner())
 }
 
+/// Checks that `file` is not the picture itself.
+fn keep(item: &Item, file: &Path) -> Result<()> {
+    match (fs::canonicalize(file), fs::canonicalize(&item.path)) {
+        (Ok(file), Ok(picture)) if file == picture => {
+            Err(Error::format(file, "would replace the picture itself: choose another folder"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Writes a copy of a picture with its faces. The picture is read once more: keeping all of a batch until they are
 /// classified would take gigabytes.
-fn annotate(file: &Path, item: &Item, prediction: &Prediction, classes: &[String]) -> Result<()> {
-    let same =
-        |a: &Path, b: &Path| fs::canonicalize(a).is_ok_and(|a| fs::canonicalize(b).is_ok_and(|b| a == b));
-    if same(file, &item.path) {
-        return Err(Error::format(file, "a copy would replace the picture itself: choose another folder"));
-    }
+fn annotate(file: &Path, item: &Item, prediction: &Prediction) -> Result<()> {
+    keep(item, file)?;
     let picture = item.picture().map_err(|error| Error::format(&item.path, error))?;
     let mut picture = picture.into_rgb8();
     for face in &prediction.faces {
-        mark(&mut picture, face, classes);
+        mark(&mut picture, face);
     }
     let format = ImageFormat::from_path(file).unwrap_or(ImageFormat::Png);
     save(file, &picture.into(), format)
 }
 
 /// Draws a face's box with its label above it, or inside where there is no room.
-fn mark(picture: &mut RgbImage, face: &Face, classes: &[String]) {
-    let class = classes.iter().position(|class| *class == face.label).unwrap_or(0);
-    let colour = Rgb(COLOURS[class % COLOURS.len()]);
+fn mark(picture: &mut RgbImage, face: &Face) {
+    let colour = Rgb(COLOURS[face.class % COLOURS.len()]);
     let (width, height) = picture.dimensions();
     let [x, y, w, h] = face.place.map(i64::from);
     let thick = (width.min(height) / 250).max(1);

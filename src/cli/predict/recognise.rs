@@ -52,6 +52,9 @@ pub(super) struct Face {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) track: Option<u32>,
     pub(super) label: String,
+    /// The label's place among the classes.
+    #[serde(skip)]
+    pub(super) class: usize,
     pub(super) probabilities: Probabilities,
     /// Heat maps, as the address of a picture.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -147,9 +150,10 @@ impl Recogniser {
                 .into_iter()
                 .zip(&mut probabilities)
                 .map(|((place, cut), p)| {
-                    let label = classes[argmax(&p)].clone();
+                    let class = argmax(&p);
+                    let label = classes[class].clone();
                     let probabilities = Probabilities::new(classes, p);
-                    Face { place, track: None, label, probabilities, explanation: None, cut }
+                    Face { place, track: None, label, class, probabilities, explanation: None, cut }
                 })
                 .collect();
             Prediction { path, frame, faces, error: None, note }
@@ -196,7 +200,8 @@ impl Prediction {
             .collect();
         for (face, (track, p)) in self.faces.iter_mut().zip(tracker.update(&raw)) {
             face.track = Some(track);
-            face.label = classes[argmax(&p)].clone();
+            face.class = argmax(&p);
+            face.label = classes[face.class].clone();
             face.probabilities = Probabilities::new(classes, p);
         }
     }
