@@ -9,7 +9,7 @@ use crate::archive::{MAX_BYTES, Reader, Writer, not_finite};
 use crate::error::{Error, Result};
 use crate::files::{Staged, read_file};
 use crate::optim::Optimizer;
-use crate::train::{Average, Config, MAX_STEPS, Progress};
+use crate::train::{Average, Config, MAX_STEPS, Progress, Sets};
 use crate::weights::{Facts, Weights};
 use moue_datasets::Normalisation;
 use serde::{Deserialize, Serialize};
@@ -25,6 +25,9 @@ pub(crate) struct State {
     pub(crate) progress: Progress,
     /// Checksum of the training data.
     pub(crate) data: u32,
+    /// Checksum of what is held out; none in checkpoints that do not know it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) held: Option<u32>,
     /// Checksum of the teachers, if there are any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) teachers: Option<u32>,
@@ -68,8 +71,14 @@ pub(crate) struct Checkpoint {
 
 impl State {
     /// The start of a run.
-    pub(crate) fn new(config: Config, data: u32) -> Self {
-        Self { config, progress: Progress::default(), data, teachers: None }
+    pub(crate) fn new(config: Config, sets: &Sets) -> Self {
+        let (data, held) = (sets.fingerprint(), Some(sets.held_fingerprint()));
+        Self { config, progress: Progress::default(), data, held, teachers: None }
+    }
+
+    /// Whether these are the images that the run was started with.
+    pub(crate) fn began_on(&self, sets: &Sets) -> bool {
+        self.data == sets.fingerprint() && self.held.is_none_or(|held| held == sets.held_fingerprint())
     }
 
     /// Writes the newest checkpoint of the run in `folder`; what was the newest becomes the previous one.
@@ -202,6 +211,12 @@ pub(crate) fn exists(folder: &Path) -> bool {
     files(folder).iter().any(|file| file.exists())
 }
 
+/// Removes the newest checkpoint, which is damaged, of the run in `folder`; the one before it stays.
+pub(crate) fn remove_newest(folder: &Path) -> Result<()> {
+    let [newest, _] = files(folder);
+    if newest.exists() { fs::remove_file(&newest).map_err(Error::io(&newest)) } else { Ok(()) }
+}
+
 /// The newest checkpoint and the one before it.
 pub(crate) fn files(folder: &Path) -> [PathBuf; 2] {
     ["checkpoint.bin", "checkpoint-previous.bin"].map(|name| folder.join(name))
@@ -242,7 +257,8 @@ mod tests {
         };
         let mut average = Average::new(0.5, &weights.params);
         average.values[3] += 0.25;
-        (State::new(config, 5), weights, adam, average)
+        let state = State { config, progress: Progress::default(), data: 5, held: Some(6), teachers: None };
+        (state, weights, adam, average)
     }
 
     #[test]
@@ -279,6 +295,11 @@ mod tests {
             assert_eq!(loaded.state.progress.step, 10);
             assert!(warning.unwrap().contains("continuing from step 10"));
         }
+        // It does not take the place of the one that is whole.
+        remove_newest(folder.path()).unwrap();
+        state.save(folder.path(), &weights, &adam, Some(&average)).unwrap();
+        fs::write(&newest, "damaged").unwrap();
+        assert_eq!(Checkpoint::load(folder.path()).unwrap().0.state.progress.step, 10);
         // A crash between the two renames.
         fs::remove_file(&newest).unwrap();
         assert_eq!(Checkpoint::load(folder.path()).unwrap().0.state.progress.step, 10);

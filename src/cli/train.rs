@@ -36,7 +36,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "I", requires = "folds")]
     fold: Option<u32>,
     /// What is dealt to the folds.
-    #[arg(long, value_enum, default_value_t = Folding::Image)]
+    #[arg(long, value_enum, default_value_t = Folding::Image, requires = "folds")]
     by: Folding,
     /// Longest time between two checkpoints, which also end every epoch: what a killed process or a power cut costs.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
@@ -64,7 +64,7 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
     };
     let team = context.link.as_ref().map(|link| Arc::new(Team::new(link.clone(), config.cooperation)));
     let peers: &dyn Peers = team.as_deref().map_or(&Alone, |team| team);
-    let sets = Sets::new(data::open_with(&config.data, config.limit, context, peers)?, &config)?;
+    let sets = Sets::new(data::open_with(&config.data, config.limit, peers)?, &config)?;
     let options = Options {
         isa: context.isa,
         quiet: context.quiet,

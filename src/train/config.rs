@@ -66,7 +66,7 @@ pub struct Config {
 /// What the paper's recipe leaves out; 0 everywhere is the paper's recipe.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, clap::Args)]
 pub struct Refinements {
-    /// Weight decay, decoupled from Adam's gradient (AdamW): weights shrink by lr * DECAY a step; norms and biases do
+    /// Weight decay, decoupled from the gradient (AdamW, SGDW): weights shrink by lr * DECAY a step; norms and biases do
     /// not.
     // Loshchilov and Hutter 2019, algorithm 2.
     #[arg(long, value_name = "DECAY", default_value_t = 0.0, allow_negative_numbers = true, value_parser = fraction)]

@@ -71,9 +71,23 @@ impl Sets {
 
     /// Checksum of the training images and labels: a run is only continued on those that it started with.
     pub fn fingerprint(&self) -> u32 {
-        let pixels = &self.train.pixels;
-        let mut hasher = crc32fast::Hasher::new_with_initial_len(pixels.summary().crc, pixels.len() as u64);
-        hasher.update(&self.train.labels);
+        checksum(&self.train)
+    }
+
+    /// The same of what is held out.
+    pub fn held_fingerprint(&self) -> u32 {
+        let mut hasher = crc32fast::Hasher::new();
+        for (split, faces) in &self.held {
+            hasher.update(split.name().as_bytes());
+            hasher.update(&checksum(faces).to_le_bytes());
+        }
         hasher.finalize()
     }
+}
+
+fn checksum(faces: &Faces) -> u32 {
+    let pixels = &faces.pixels;
+    let mut hasher = crc32fast::Hasher::new_with_initial_len(pixels.summary().crc, pixels.len() as u64);
+    hasher.update(&faces.labels);
+    hasher.finalize()
 }

@@ -124,6 +124,11 @@ impl RunFolder {
         self.path.join(LAST)
     }
 
+    /// Weights of the best epoch, or of the last one if those have been removed.
+    pub(super) fn chosen(&self) -> PathBuf {
+        Some(self.best()).filter(|best| best.exists()).unwrap_or_else(|| self.last())
+    }
+
     /// One line an epoch.
     pub fn metrics(&self) -> PathBuf {
         self.path.join(METRICS)

@@ -61,14 +61,22 @@ impl Resume {
             return Session::begin(config, sets, || Ok(folder), options);
         };
         let mut state = State { config, ..checkpoint.state.clone() };
-        if sets.fingerprint() != state.data || sets.classes != checkpoint.weights.classes {
+        if !state.began_on(sets) || sets.classes != checkpoint.weights.classes {
             let reason = format!("{}: not the images that the run was started with", state.config.data);
             return Err(Error::format(path, reason));
+        }
+        if folder.is_some() && warning.is_some() {
+            // Else the next one would be written over the one that is whole.
+            checkpoint::remove_newest(&path)?;
         }
         let mut warnings = Vec::from_iter(warning);
         let best = path.join(BEST);
         if state.progress.best.is_some() && !best.exists() {
-            warnings.push(format!("{}: missing; the best epoch is sought anew", best.display()));
+            let left = match state.progress.epoch >= state.config.epochs {
+                true => "the last epoch's weights stand for it",
+                false => "the best epoch is sought anew",
+            };
+            warnings.push(format!("{}: missing; {left}", best.display()));
             state.progress.best = None;
         }
         if let Some(folder) = &mut folder {
@@ -83,7 +91,60 @@ impl Resume {
         session.trainer.set_average(checkpoint.average().cloned());
         session.compare()?;
         session.save_config()?;
+        if session.state.config != checkpoint.state.config {
+            // A process that is killed before the next checkpoint must not forget what it was asked for.
+            session.save_checkpoint()?;
+        }
         session.say(&format!("resumed at step {}", session.state.progress.step))?;
         Ok(session)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::{CbamPosition, Loss, Model};
+    use crate::optim::Method;
+    use crate::train::{Augmentation, Refinements, Schedule};
+    use moue_datasets::{Dataset, OpenOptions};
+    use moue_kernels::Isa;
+    use std::sync::atomic::AtomicBool;
+    use std::time::Duration;
+
+    /// Killed right after it was asked for more epochs, a run that was finished still has them to do.
+    #[test]
+    fn epochs_that_were_asked_for_are_not_forgotten() {
+        let config = Config {
+            data: "synthetic".to_owned(),
+            limit: None,
+            fold: None,
+            model: Model::new(CbamPosition::None, Loss::Softmax, 7),
+            epochs: 1,
+            batch: 8,
+            optimizer: Method::Adam,
+            lr: 1e-3,
+            schedule: Schedule::Constant,
+            seed: 0,
+            augment: Augmentation::None,
+            refinements: Refinements::default(),
+            init: None,
+            distillation: None,
+            cooperation: Default::default(),
+        };
+        let data = OpenOptions { synthetic_per_class: 1, ..OpenOptions::default() };
+        let sets = Sets::new(Dataset::open("synthetic", &data).unwrap(), &config).unwrap();
+        let options = Options {
+            isa: Isa::fastest(),
+            quiet: true,
+            stop_after: None,
+            stop_at: None,
+            checkpoint_every: Duration::from_secs(60),
+            team: None,
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run");
+        Session::run_in(&path, config, &sets, &options, &AtomicBool::new(false)).unwrap();
+        drop(Resume::open(&path, Some(3), true).unwrap().session(&sets, &options).unwrap());
+        assert_eq!(Resume::open(&path, None, true).unwrap().config().epochs, 3);
     }
 }

@@ -81,6 +81,9 @@ impl<'a> Session<'a> {
         options: &Options,
     ) -> Result<Self> {
         config.check().map_err(Error::Usage)?;
+        if sets.train.is_empty() {
+            return Err(Error::format(&config.data, "has no training split"));
+        }
         config.check_classes(sets).map_err(|reason| Error::format(&config.data, reason))?;
         if config.schedule == Schedule::Plateau && sets.watched().is_none() {
             let reason = format!("--schedule plateau watches a held-out split, and {} has none", config.data);
@@ -97,7 +100,7 @@ impl<'a> Session<'a> {
             moue: env!("CARGO_PKG_VERSION").to_owned(),
             ..Facts::default()
         };
-        let state = State::new(config, sets.fingerprint());
+        let state = State::new(config, sets);
         let mut session = Self::new(state, weights, sets, None, options)?;
         session.compare()?;
         session.folder = folder()?;
@@ -192,7 +195,8 @@ impl<'a> Session<'a> {
             return Err(Error::format(path, reason));
         }
         let resume = Resume::open(path, Some(config.epochs), true)?;
-        if *resume.config() != config {
+        // The same data may have been elsewhere; its checksum decides.
+        if *resume.config() != (Config { data: resume.config().data.clone(), ..config }) {
             return Err(Error::other_options(path));
         }
         resume.session(sets, options)?.run(stop)
@@ -330,7 +334,7 @@ impl<'a> Session<'a> {
         Err(Error::Interrupted(text))
     }
 
-    fn save_checkpoint(&mut self) -> Result<()> {
+    pub(super) fn save_checkpoint(&mut self) -> Result<()> {
         self.tick();
         let trainer = &self.trainer;
         if let Some(folder) = &self.folder {
@@ -347,7 +351,7 @@ impl<'a> Session<'a> {
     }
 
     fn report(&mut self) -> Result<Report> {
-        let weights = self.folder.as_ref().map_or(PathBuf::new(), RunFolder::best);
+        let weights = self.folder.as_ref().map_or(PathBuf::new(), RunFolder::chosen);
         let best = self.state.progress.best;
         let on_test = match (self.sets.tested(), self.sets.watched(), best) {
             (Some((tested, _)), Some((watched, _)), Some(best)) if tested == watched => {

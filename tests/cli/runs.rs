@@ -161,8 +161,10 @@ fn a_cross_validation_goes_on_where_it_was() {
     assert_eq!((&again["folds"], &again["std"]), (&first["folds"], &first["std"]));
     let message = failure(&[&command[..], &["--seed", "1"]].concat(), 1);
     assert!(message.contains("fold0") && message.contains("other options"), "{message}");
+    let message = failure(&[&command[..], &["--copies", "1"]].concat(), 1);
+    assert!(message.contains("fold0") && message.contains("other options"), "{message}");
     let message = failure(&[&command[..], &["--by", "subject"]].concat(), 1);
-    assert!(message.contains("fold0") || message.contains("subjects"), "{message}");
+    assert!(message.contains("subjects"), "{message}");
 
     // A cosine was laid out for its number of epochs.
     let out = folder.path().join("cosine");
@@ -251,14 +253,54 @@ fn a_run_in_use_or_finished_is_left_alone() {
 fn other_data_is_refused_at_resume() {
     let folder = TempDir::new().unwrap();
     let (data, run_folder) = (folder.path().join("data"), folder.path().join("run"));
-    folder_of_faces(&data, &[Split::Train], &["happy", "sad"], 4);
+    folder_of_faces(&data, &[Split::Train, Split::Test], &["happy", "sad"], 4);
     let (data_text, out) = (text(&data), text(&run_folder));
     let stop =
         ["train", "--quiet", "--data", data_text, "--out", out, "--batch", "4", "--stop-after-steps", "1"];
     assert_eq!(run(&stop).status.code(), Some(130));
-    fs::remove_file(data.join("train/happy/0.png")).unwrap();
-    let message = failure(&["train", "--resume", out], 1);
-    assert!(message.contains(out) && message.contains("not the images"), "{message}");
+    // Accuracies on other images could not be compared with those before.
+    for file in ["train/happy/0.png", "test/happy/0.png"] {
+        let (file, kept) = (data.join(file), folder.path().join("kept.png"));
+        fs::rename(&file, &kept).unwrap();
+        let message = failure(&["train", "--resume", out], 1);
+        assert!(message.contains(out) && message.contains("not the images"), "{message}");
+        fs::rename(&kept, &file).unwrap();
+    }
+    succeed(&["train", "--quiet", "--resume", out, "--epochs", "1"]);
+}
+
+#[test]
+fn data_that_were_moved_are_the_same_data() {
+    let folder = TempDir::new().unwrap();
+    let (data, moved, out) =
+        (folder.path().join("data"), folder.path().join("moved"), folder.path().join("out"));
+    folder_of_faces(&data, &[Split::Train], &["happy", "sad"], 4);
+    let command = |data: &Path| {
+        let options = ["--folds", "3", "--epochs", "1", "--batch", "4", "--out", text(&out)];
+        json(&[&["crossval", "--quiet", "--data", text(data)], &options[..]].concat())
+    };
+    let first = command(&data);
+    fs::rename(&data, &moved).unwrap();
+    assert_eq!(command(&moved)["folds"], first["folds"]);
+}
+
+#[test]
+fn the_last_epoch_stands_for_a_best_one_that_is_gone() {
+    let folder = TempDir::new().unwrap();
+    for file in ["config.json", "checkpoint.bin", "metrics.jsonl", "last.safetensors"] {
+        fs::copy(trained().0.join(file), folder.path().join(file)).unwrap();
+    }
+    let output = succeed(&["train", "--quiet", "--json", "--resume", text(folder.path())]);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains("the last epoch's weights stand for it"), "{stderr}");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let last = fs::read_to_string(folder.path().join("metrics.jsonl")).unwrap();
+    let last: serde_json::Value = serde_json::from_str(last.lines().last().unwrap()).unwrap();
+    assert!(report["weights"].as_str().unwrap().ends_with("last.safetensors"), "{report}");
+    assert!(
+        report["test_accuracy"].is_f64() && report["last_accuracy"] == last["validation_accuracy"],
+        "{report}"
+    );
 }
 
 #[test]
