@@ -66,6 +66,12 @@ pub enum Error {
         /// How many checks.
         failed: usize,
     },
+    /// Runs that could not be trained to their end; what is wrong with each was told when it was met.
+    #[error("{failed} runs failed, as told above; the report has what there is")]
+    Runs {
+        /// How many runs.
+        failed: usize,
+    },
     /// The loss or a gradient stopped being a number.
     #[error("{}", one_line(.0))]
     NotFinite(String),

@@ -45,7 +45,7 @@ impl Args {
 }
 
 pub(super) fn run(args: Args, context: &Context) -> Result<()> {
-    let dataset = data::open(&args.data.data, args.data.limit, context)?;
+    let dataset = data::open(&args.data.data, args.data.limit)?;
     let faces = dataset.split(args.split)?;
     let (draws, scale) = (usize::from(args.draws), usize::from(args.scale));
     let sheet = augmentation_sheet(faces, &args.augment.ranges(), draws, args.seed, scale)?;

@@ -48,7 +48,7 @@ struct Calibrated {
 
 pub(super) fn run(args: Args, context: &Context) -> Result<()> {
     let mut classifier = Classifier::new(args.weights.load()?, context.isa)?;
-    let dataset = data::open(&args.data.data, args.data.limit, context)?;
+    let dataset = data::open(&args.data.data, args.data.limit)?;
     let split = args.split.unwrap_or_else(|| default_split(&dataset));
     let faces = dataset.split(split)?;
     let map = match_classes(args.weights.path(), classifier.classes(), &args.data.data, &dataset.classes)?;

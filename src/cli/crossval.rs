@@ -106,19 +106,19 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
         team: None,
     };
     let config = args.recipe.config(None)?;
-    let dataset = data::open(&config.data, config.limit, context)?;
-    if args.by == Folding::Image && dataset.train.subjects.is_some() && !context.quiet {
+    let dataset = data::open(&config.data, config.limit)?;
+    if args.by == Folding::Image && dataset.train.subjects.is_some() {
         errln!(
             "moue: warning: cut by image, a person may be in both parts, and is recognised again; see --by subject"
         );
     }
-    if args.paper_folds && !context.quiet {
+    if args.paper_folds {
         errln!(
             "moue: warning: --paper-folds: copies of tested faces are trained on; this is no accuracy of unseen faces"
         );
     }
     let given = [("--init", config.init.is_some()), ("--teacher", config.distillation.is_some())];
-    for (option, _) in given.into_iter().filter(|(_, given)| *given && !context.quiet) {
+    for (option, _) in given.into_iter().filter(|(_, given)| *given) {
         errln!(
             "moue: warning: {option}: weights that were trained on tested faces know them; this is then no accuracy of \
              unseen faces"

@@ -1,6 +1,6 @@
 //! Opening data sets for the commands.
 
-use super::{Context, at_least_one};
+use super::at_least_one;
 use crate::error::Result;
 use crate::output::errln;
 use moue_datasets::{Alone, CacheStatus, Dataset, OpenOptions, Peers};
@@ -19,28 +19,21 @@ pub(super) struct DataArgs {
 }
 
 /// [`open_with`] alone.
-pub(super) fn open(data: &str, limit: Option<usize>, context: &Context) -> Result<Dataset> {
-    open_with(data, limit, context, &Alone)
+pub(super) fn open(data: &str, limit: Option<usize>) -> Result<Dataset> {
+    open_with(data, limit, &Alone)
 }
 
 /// Opens `data` together with `peers`. Decoded copies are kept in the folder `MOUE_CACHE` (default: `moue` in the
 /// user's cache folder; empty: nowhere).
-pub(super) fn open_with(
-    data: &str,
-    limit: Option<usize>,
-    context: &Context,
-    peers: &dyn Peers,
-) -> Result<Dataset> {
+pub(super) fn open_with(data: &str, limit: Option<usize>, peers: &dyn Peers) -> Result<Dataset> {
     let options = OpenOptions { cache: cache_folder(), cap: limit, ..OpenOptions::default() };
     let dataset = Dataset::open_with(data, &options, peers)?;
-    if !context.quiet {
-        if let Some(first) = dataset.skipped.first() {
-            let (count, path, reason) = (dataset.skipped.len(), first.path.display(), &first.reason);
-            errln!("moue: warning: {count} left out of {data}, the first: {path}: {reason}");
-        }
-        if let CacheStatus::Failed(reason) = &dataset.cache {
-            errln!("moue: warning: no copy for the next time: {reason}");
-        }
+    if let Some(first) = dataset.skipped.first() {
+        let (count, path, reason) = (dataset.skipped.len(), first.path.display(), &first.reason);
+        errln!("moue: warning: {count} left out of {data}, the first: {path}: {reason}");
+    }
+    if let CacheStatus::Failed(reason) = &dataset.cache {
+        errln!("moue: warning: no copy for the next time: {reason}");
     }
     Ok(dataset)
 }
@@ -50,7 +43,9 @@ fn cache_folder() -> Option<PathBuf> {
     match set("MOUE_CACHE") {
         Some(folder) => (!folder.as_os_str().is_empty()).then_some(folder),
         None => {
-            let base = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")))?;
+            // The specification takes other paths as not set.
+            let base = set("XDG_CACHE_HOME").filter(|path| path.is_absolute());
+            let base = base.or_else(|| Some(set("HOME")?.join(".cache")))?;
             base.is_absolute().then(|| base.join("moue"))
         }
     }

@@ -38,7 +38,7 @@ struct Evaluation {
 
 pub(super) fn run(args: Args, context: &Context) -> Result<()> {
     let mut classifier = args.classifier.load(context)?;
-    let dataset = data::open(&args.data.data, args.data.limit, context)?;
+    let dataset = data::open(&args.data.data, args.data.limit)?;
     let split = args.split.unwrap_or_else(|| default_split(&dataset));
     let faces = dataset.split(split)?;
     let truth = match_classes(

@@ -57,7 +57,7 @@ struct Global {
     /// Print one JSON object on stdout, and nothing else there.
     #[arg(long, global = true)]
     json: bool,
-    /// No progress and no commentary.
+    /// No progress and no commentary; warnings and errors stay.
     #[arg(long, global = true)]
     quiet: bool,
 }

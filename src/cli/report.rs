@@ -94,7 +94,7 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
 fn measure(args: &Args, record: &Record, context: &Context) -> Result<(Evaluated, Fitted, Sets)> {
     let config =
         Config { data: args.data.clone().unwrap_or(record.config.data.clone()), ..record.config.clone() };
-    let sets = Sets::new(data::open(&config.data, config.limit, context)?, &config)?;
+    let sets = Sets::new(data::open(&config.data, config.limit)?, &config)?;
     let evaluated = Evaluated::measure(&record.best(), &sets, args.split, &config.data, context.isa)?;
     let fitted = Fitted::of(&evaluated, &sets, &config.data, context.isa)?;
     Ok((evaluated, fitted, sets))

@@ -132,7 +132,7 @@ impl Args {
 
 pub(super) fn run(args: Args, context: &Context) -> Result<()> {
     let begin = Instant::now();
-    let inputs = open(&args, context)?;
+    let inputs = open(&args)?;
     if args.list {
         let progress = |e: Experiment| {
             let records = e.records(&args.out, &inputs)?;
@@ -146,18 +146,16 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
     // What a report could not be written of is told before hours of training.
     args.experiments().try_for_each(|e| e.records(&args.out, &inputs).map(drop))?;
     let trained = if args.report_only { Ok(()) } else { train_all(&args, &inputs, begin, context) };
-    if let Err(error) = &trained
-        && !matches!(error, Error::Interrupted(_))
-    {
-        return trained;
-    }
     if !context.quiet {
         errln!("measuring what there is, for the report");
     }
     let (page, outcomes) = write_report(&args, &inputs, context)?;
-    if trained.is_err() {
-        let page = shown(&page);
-        return Err(Error::Interrupted(format!("stopped; the same command goes on; so far: {page}")));
+    match trained {
+        Err(Error::Interrupted(_)) => {
+            let page = shown(&page);
+            return Err(Error::Interrupted(format!("stopped; the same command goes on; so far: {page}")));
+        }
+        other => other?,
     }
     let row = |outcome: &Outcome| {
         Row::new(outcome.experiment, outcome.progress.clone(), outcome.mean(Measured::accuracy))
@@ -167,9 +165,9 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
     Ok(())
 }
 
-fn open(args: &Args, context: &Context) -> Result<Inputs> {
+fn open(args: &Args) -> Result<Inputs> {
     let open = |spec: &String| {
-        let dataset = data::open(spec, args.limit, context)?;
+        let dataset = data::open(spec, args.limit)?;
         Ok::<_, Error>(Data { spec: spec.clone(), limit: args.limit, dataset })
     };
     let synthetic = args.data.as_ref().filter(|spec| *spec == "synthetic");
@@ -179,7 +177,10 @@ fn open(args: &Args, context: &Context) -> Result<Inputs> {
     })
 }
 
-/// Trains what is not finished, in the order of the list.
+/// Trains what is not finished, in the order of the list. A run that fails is told of, and the others are still trained.
+///
+/// # Errors
+/// [`Error::Interrupted`]; [`Error::Runs`] in the end, if any failed.
 fn train_all(args: &Args, inputs: &Inputs, begin: Instant, context: &Context) -> Result<()> {
     let budget = args.hours.map(|hours| Duration::from_secs_f64(3600.0 * hours));
     let options = Options {
@@ -201,6 +202,7 @@ fn train_all(args: &Args, inputs: &Inputs, begin: Instant, context: &Context) ->
     }
     // Stable: the order of the list within a seed.
     runs.sort_by_key(|(.., run)| run.seed);
+    let mut failed = 0;
     for (experiment, data, run) in runs {
         let (name, seed) = (experiment.name, run.seed);
         let late = options.stop_at.is_some_and(|moment| Instant::now() >= moment);
@@ -208,12 +210,15 @@ fn train_all(args: &Args, inputs: &Inputs, begin: Instant, context: &Context) ->
             return Err(Error::Interrupted(format!("stopped before {name}, seed {seed}")));
         }
         match train(args, experiment, data, run, &options, &stop) {
-            // Its weights are those before; the others can still be trained.
-            Err(Error::NotFinite(reason)) => errln!("moue: warning: {name}, seed {seed}: {reason}"),
-            result => result?,
+            Ok(()) => {}
+            Err(error @ Error::Interrupted(_)) => return Err(error),
+            Err(error) => {
+                errln!("moue: warning: {name}, seed {seed}: {error}");
+                failed += 1;
+            }
         }
     }
-    Ok(())
+    if failed == 0 { Ok(()) } else { Err(Error::Runs { failed }) }
 }
 
 /// Trains one run to its last epoch, unless it is there, or there is one whose curve leads elsewhere.

@@ -148,6 +148,7 @@ fn wrong_usage_is_named_with_status_2() {
             "--teacher-share",
         ),
         (&["train", "--folds", "5"], "--fold"),
+        (&["train", "--by", "subject"], "--folds"),
         (&["train", "--folds", "5", "--fold", "5"], "--fold"),
         (&["train", "--resume", "runs/x", "--lr", "0.1"], "--lr"),
         (&["train", "--threads", "0"], "--threads"),
@@ -203,12 +204,14 @@ fn broken_data_is_named() {
     fs::write(path("columns.csv"), "label,pixels,Usage\n0,1 2 3,Training\n").unwrap();
     fs::write(path("row.csv"), "emotion,pixels,Usage\n0,1 2 3,Training\n").unwrap();
     fs::create_dir(path("nothing")).unwrap();
+    folder_of_faces(&path("tests"), &[Split::Test], &["happy", "sad"], 2);
     for (data, named) in [
         ("missing", "no such file"),
         ("hole", "fear"),
         ("columns.csv", "emotion"),
         ("row.csv", "row 2"),
         ("nothing", "one folder of images per class"),
+        ("tests", "no training split"),
     ] {
         let data = path(data);
         let out = path("run");

@@ -203,6 +203,18 @@ fn the_papers_experiments_go_on_where_they_were() {
     assert!(other.contains("fer-dnn-cbam") && other.contains("other options"), "{other}");
 }
 
+/// A fold that cannot be cut ends neither the other runs nor the report, but is no success.
+#[test]
+fn the_other_experiments_are_trained_where_one_fails() {
+    let folder = TempDir::new().unwrap();
+    let out = folder.path();
+    let few =
+        ["reproduce", "--data", "synthetic", "--limit", "7", "--epochs", "1", "--quiet", "--out", text(out)];
+    let message = failure(&[&few[..], &["--only", "ckplus-dnn-cbam,fer-dnn"]].concat(), 1);
+    assert!(message.contains("5 runs failed"), "{message}");
+    assert!(out.join("fer-dnn/last.safetensors").exists() && out.join("reproduce.html").exists());
+}
+
 /// Its rate has come down: it is neither stretched nor taken for a part of a longer run, and the others go on.
 #[test]
 fn a_curve_that_was_laid_out_for_other_epochs_is_left_out() {

@@ -66,7 +66,7 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
     let mut explained = Explained::new(weights, None, context.isa)?;
     let mut recogniser = Recogniser::new(classifier);
     let stop = stop_signal();
-    if !args.bind.is_loopback() && !context.quiet {
+    if !args.bind.is_loopback() {
         errln!("moue: warning: --bind {}: whoever reaches this machine can send it images", args.bind);
     }
     context.print(&json!({ "address": address }), || outln!("{address} (Ctrl-C ends it)"));
