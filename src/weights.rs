@@ -7,10 +7,10 @@
 //! | --- | --- |
 //! | `*.conv*.weight` | 3, 3, inputs, outputs (HWIO) |
 //! | `*.dw*.weight` | 3, 3, channels |
-//! | `*.pw*.weight`, `*.short.weight`, `cbam.fc*.weight` | inputs, outputs |
-//! | `cbam.spatial.weight` | 7, 7, 2 (mean, maximum) |
+//! | `*.pw*.weight`, `*.short.weight`, `dense*.weight`, `cbam*.fc*.weight` | inputs, outputs |
+//! | `cbam*.spatial.weight` | 7, 7, 2 (mean, maximum) |
 //! | `*.gamma`, `*.beta`, `*.mean`, `*.var`, `*.bias` | channels |
-//! | `head.weight` | classes, 128 for AM-Softmax; 128, classes for softmax |
+//! | `head.weight` | classes, features for AM-Softmax; features, classes for softmax and SVM (128 features; 3,072 of CNN-SVM) |
 //!
 //! The metadata has the one entry `moue`, a JSON object: `version` of the format (1), `model`, `classes` (names in
 //! the order of the logits), `mean` and `std` (the input is (pixel/255 - mean) / std), and `facts` of the training; and,

@@ -67,7 +67,7 @@ pub trait Entry: Send + Sync {
 /// [`Entry`] with its generic methods instantiated, so that cases of all kernels stand in one list.
 pub trait Case: Send + Sync {
     /// See [`Entry`].
-    fn entry(&self) -> &dyn EntryInfo;
+    fn entry(&self) -> &dyn Entry;
     /// Scratch elements of the f32 kernel.
     fn scratch_f32(&self) -> usize;
     /// Scratch elements of the oracle.
@@ -78,50 +78,8 @@ pub trait Case: Send + Sync {
     fn call_f64(&self, i: &[&[f64]], o: &mut [&mut [f64]], scratch: &mut [f64]);
 }
 
-/// The part of [`Entry`] that can be called through a reference.
-pub trait EntryInfo {
-    /// See [`Entry::name`].
-    fn name(&self) -> String;
-    /// See [`Entry::shape`].
-    fn shape(&self) -> String;
-    /// See [`Entry::inputs`].
-    fn inputs(&self) -> Vec<(usize, Fill)>;
-    /// See [`Entry::outputs`].
-    fn outputs(&self) -> Vec<usize>;
-    /// See [`Entry::bounds`].
-    fn bounds(&self) -> Vec<Bound>;
-    /// See [`Entry::prepare`].
-    fn prepare(&self, inputs: &mut [Vec<f64>]);
-    /// See [`Entry::flops`].
-    fn flops(&self) -> f64;
-}
-
-impl<E: Entry> EntryInfo for E {
-    fn name(&self) -> String {
-        Entry::name(self)
-    }
-    fn shape(&self) -> String {
-        Entry::shape(self)
-    }
-    fn inputs(&self) -> Vec<(usize, Fill)> {
-        Entry::inputs(self)
-    }
-    fn outputs(&self) -> Vec<usize> {
-        Entry::outputs(self)
-    }
-    fn bounds(&self) -> Vec<Bound> {
-        Entry::bounds(self)
-    }
-    fn prepare(&self, inputs: &mut [Vec<f64>]) {
-        Entry::prepare(self, inputs);
-    }
-    fn flops(&self) -> f64 {
-        Entry::flops(self)
-    }
-}
-
 impl<E: Entry> Case for E {
-    fn entry(&self) -> &dyn EntryInfo {
+    fn entry(&self) -> &dyn Entry {
         self
     }
     fn scratch_f32(&self) -> usize {

@@ -36,8 +36,6 @@ struct Output {
     peak_gflops: f64,
     fraction_of_peak: f64,
     bandwidth_gb_s: f64,
-    /// The same under its first name, for programs that know that one.
-    copy_gb_per_second: f64,
     parameters: usize,
     /// Multiply-adds of an image's forward pass.
     macs_per_image: u64,
@@ -81,7 +79,6 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
         peak_gflops: roofline.peak_gflops,
         fraction_of_peak: rate / roofline.peak_gflops,
         bandwidth_gb_s: roofline.bandwidth_gb_s,
-        copy_gb_per_second: roofline.bandwidth_gb_s,
         parameters: step.parameters,
         macs_per_image: step.macs_per_image,
         arena_bytes: step.arena_bytes,
