@@ -2,6 +2,9 @@
 //! floating-point operations a second. `matrixmultiply` stands beside the pointwise shapes as a yardstick (on one
 //! thread: compare it with RAYON_NUM_THREADS=1).
 //!
+//! Those that add to what is there, `folded_*`, `stem`, `residual`, `max_pool_forward` and the optimisers' steps are timed
+//! with what their case does around the call: copies of what they change, or weights that a loaded network has prepared.
+//!
 //! `cargo bench --bench kernels -- conv3x3` runs a part.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::ops::{MAX_BUFFERS, MAX_INPUTS, MAX_PARAMS, Operation, Real};
-use crate::params::{Init, ParamSpec, Params};
+use crate::params::{Init, ParamSpec, Params, layout};
 use crate::plan::Plan;
 use crate::planner::Planner;
 use moue_datasets::Rng;
@@ -97,9 +97,7 @@ impl Graph {
     /// A value that [`Plan::set`] fills, `[n, h, w, c]`.
     pub fn input(&mut self, shape: impl Into<Shape>) -> Var {
         let shape = shape.into();
-        if shape.is_empty() {
-            self.fail("input", "a shape without a zero", shape);
-        }
+        self.require_elements("input", shape);
         self.nodes.push(Node {
             op: None,
             shape,
@@ -130,11 +128,17 @@ impl Graph {
     }
 
     /// Shape of a value.
+    ///
+    /// # Panics
+    /// May panic if `v` is of another graph.
     pub fn shape(&self, v: Var) -> Shape {
         self.nodes[v.0].shape
     }
 
     /// Dimensions of a parameter.
+    ///
+    /// # Panics
+    /// May panic if `p` is of another graph.
     pub fn dims(&self, p: Param) -> &[usize] {
         &self.specs[p.0].dims
     }
@@ -175,6 +179,7 @@ impl Graph {
         let distinct = is_distinct(params) && is_distinct(buffers);
         self.require(fits, spec.name, "fewer values, parameters or buffers", format!("{numbers:?}"));
         self.require(distinct, spec.name, "different parameters and buffers", "the same one twice");
+        self.require_elements(spec.name, spec.shape);
         self.nodes.push(Node {
             op: Some(Arc::new(op)),
             shape: spec.shape,
@@ -197,6 +202,12 @@ impl Graph {
         if !ok {
             self.fail(op, expected, got);
         }
+    }
+
+    /// Requires a shape that can be stored, and is not empty: kernels divide by its parts.
+    fn require_elements(&mut self, op: &'static str, shape: Shape) {
+        let some = shape.checked_len().is_some_and(|len| len > 0);
+        self.require(some, op, "a shape without a zero whose elements can be counted", shape);
     }
 
     /// Requires a label for each row of `logits`; returns how many there are.
@@ -235,6 +246,11 @@ impl Graph {
     pub fn compile_forward<T: Real>(mut self, isa: Isa) -> Result<Plan<T>> {
         self.check()?;
         Planner::new(&self, None).plan(isa)
+    }
+
+    /// Elements of all parameters and of all running buffers, as [`Params`] lays them out.
+    pub(crate) fn param_lengths(&self) -> [usize; 2] {
+        [&self.specs, &self.buffers].map(|specs| layout(specs).1)
     }
 
     pub(crate) fn param_specs(&self) -> (&[ParamSpec], &[ParamSpec]) {

@@ -44,7 +44,8 @@ impl ParamSpec {
 /// Elements that every parameter starts at a multiple of: a cache line of f32.
 const ALIGN: usize = 16;
 
-fn layout(specs: &[ParamSpec]) -> (Vec<Range<usize>>, usize) {
+/// Where each of them is, and where the last one ends.
+pub(crate) fn layout(specs: &[ParamSpec]) -> (Vec<Range<usize>>, usize) {
     let mut end = 0;
     let spans = specs
         .iter()

@@ -106,6 +106,10 @@ pub struct Plan<T> {
     pub(crate) arena: Arena<T>,
     pub(crate) index: Vec<u8>,
     pub(crate) labels: Vec<Vec<u32>>,
+    /// Parameters that do not lead to the loss.
+    pub(crate) unreached: Vec<Span>,
+    /// Lengths of [`Params::values`] and of its running buffers.
+    pub(crate) params: [usize; 2],
     pub(crate) unshared: usize,
     pub(crate) isa: Isa,
     pub(crate) times: Vec<(Duration, Duration)>,
@@ -134,7 +138,7 @@ impl<T: Real> Plan<T> {
         &mut self.arena.all()[span]
     }
 
-    /// Writes class indices.
+    /// Writes class indices, each less than the number of classes: [`Plan::forward`] panics at others.
     ///
     /// # Panics
     /// If `classes` has another length.
@@ -189,7 +193,8 @@ impl<T: Real> Plan<T> {
     /// gradient or a statistic sums. The loss itself is left out: no gradient passes through its value.
     pub fn roundings(&self) -> f64 {
         let per = |macs: u64, len: usize| macs as f64 / len.max(1) as f64;
-        let steps = self.steps.iter().rev().skip(1);
+        let loss = self.loss.as_ref().map(|(value, _)| value);
+        let steps = self.steps.iter().filter(|step| Some(&step.y) != loss);
         steps
             .map(|s| {
                 let pixels = if s.w[0].is_empty() { 0 } else { s.spec.shape.pixels() };
@@ -200,7 +205,11 @@ impl<T: Real> Plan<T> {
     }
 
     /// Computes every value; running buffers in `params` are updated in training.
+    ///
+    /// # Panics
+    /// If `params` are of another graph, or a label is none of the classes.
     pub fn forward(&mut self, params: &mut Params<T>) {
+        self.expect(params);
         self.run(&params.values, &mut params.buffers);
     }
 
@@ -223,14 +232,26 @@ impl<T: Real> Plan<T> {
         }
     }
 
-    /// Computes the gradients of all parameters, after [`Plan::forward`].
+    fn expect(&self, params: &Params<T>) {
+        let got = [params.values.len(), params.buffers.len()];
+        assert_eq!(got, self.params, "parameters and running buffers of another graph");
+    }
+
+    /// Computes the gradients of all parameters, after [`Plan::forward`]; those of parameters that do not lead to the
+    /// loss are 0.
+    ///
+    /// # Panics
+    /// If `params` are of another graph.
     pub fn backward(&mut self, params: &mut Params<T>) {
         self.backward_with(params, |_, _| {});
     }
 
     /// The same; calls `after` with each step, once its backward has run, and the gradients so far.
     pub(crate) fn backward_with(&mut self, params: &mut Params<T>, mut after: impl FnMut(usize, &[T])) {
+        self.expect(params);
         let Some((_, gradient)) = self.loss.clone() else { return };
+        // Another plan of these parameters may have left its own.
+        self.unreached.iter().for_each(|span| params.grads[span.clone()].fill(T::from_f64(0.0)));
         self.arena.all()[gradient].fill(T::from_f64(1.0));
         for i in (0..self.steps.len()).rev() {
             let begin = self.clock();
@@ -242,8 +263,13 @@ impl<T: Real> Plan<T> {
         }
     }
 
-    /// The first operation whose result is not finite: runs the forward pass again and looks after each one.
+    /// The first operation whose result is not finite: runs the forward pass again and looks after each one. In training
+    /// this moves the running buffers once more, to NaN if there is one.
+    ///
+    /// # Panics
+    /// As [`Plan::forward`].
     pub fn first_not_finite(&mut self, params: &mut Params<T>) -> Option<String> {
+        self.expect(params);
         (0..self.steps.len()).find_map(|i| {
             self.forward_step(i, &params.values, &mut params.buffers);
             let step = &self.steps[i];
@@ -444,6 +470,39 @@ mod tests {
         for v in [a, aside] {
             assert!(catch_unwind(AssertUnwindSafe(|| plan.gradient(v).len())).is_err(), "{v:?}");
         }
+    }
+
+    /// Two losses on one trunk: the gradient of the other head is not what the last step left.
+    #[test]
+    fn parameters_that_do_not_lead_to_the_loss_have_no_gradient() {
+        let plan = |head: usize| {
+            let mut g = Graph::new(Phase::Train);
+            let x = g.input([1, 2, 2, 3]);
+            let heads = ["a", "b"].map(|name| g.param(name, &[3, 2], Init::Uniform { fan_in: 3 }));
+            let outputs = heads.map(|w| g.pointwise(x, w, 1));
+            let loss = g.dot(outputs[head], outputs[head]);
+            let params = g.init_params(&mut Rng::new(1));
+            let mut plan = g.compile::<f32>(loss, Isa::fastest()).unwrap();
+            plan.input_mut(x).fill(1.0);
+            (plan, params)
+        };
+        let ((mut a, mut params), (mut b, _)) = (plan(0), plan(1));
+        for plan in [&mut a, &mut b] {
+            plan.forward(&mut params);
+            plan.backward(&mut params);
+        }
+        let spans = params.spans().0;
+        let zero = spans.iter().map(|span| params.grads[span.clone()].iter().all(|g| *g == 0.0));
+        assert_eq!(zero.collect::<Vec<_>>(), [true, false]);
+
+        let (mut g, mut other) = (Graph::new(Phase::Train), Graph::new(Phase::Train));
+        for (graph, len) in [(&mut g, 3), (&mut other, 40)] {
+            let w = graph.param("w", &[1, len], Init::Constant(1.0));
+            graph.read(w);
+        }
+        let mut params = other.init_params(&mut Rng::new(1));
+        let mut plan = g.compile_forward::<f32>(Isa::fastest()).unwrap();
+        assert!(catch_unwind(AssertUnwindSafe(|| plan.forward(&mut params))).is_err());
     }
 
     #[test]

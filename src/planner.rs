@@ -80,7 +80,8 @@ impl<'a> Planner<'a> {
         let buffers = self.buffers::<T>(&specs);
         let (places, len) = place(&self.lives);
         let (index_places, index_len) = place(&self.index_lives);
-        let steps = self.steps(&specs, &buffers, &places, &index_places);
+        let modes = self.modes();
+        let steps = self.steps(&specs, &buffers, &places, &index_places, &modes);
         let unshared = self.lives.iter().map(|b| b.len * size_of::<T>()).sum::<usize>()
             + self.index_lives.iter().map(|b| b.len).sum::<usize>();
         let value = |i: usize| places[buffers.values[i]].clone();
@@ -96,6 +97,8 @@ impl<'a> Planner<'a> {
             arena: Arena::new(len).map_err(|source| Error::Memory { bytes: len * size_of::<T>(), source })?,
             index: vec![0; index_len],
             labels: self.graph.labels.iter().map(|&n| vec![0; n]).collect(),
+            unreached: self.unreached(&modes),
+            params: self.graph.param_lengths(),
             unshared,
             isa,
             times: Vec::new(),
@@ -195,6 +198,18 @@ impl<'a> Planner<'a> {
         modes
     }
 
+    /// Places of the parameters that no gradient reaches.
+    fn unreached(&self, modes: &[Modes]) -> Vec<Span> {
+        let mut spans = spans(self.graph.param_specs().0);
+        for (node, modes) in self.graph.nodes.iter().zip(modes) {
+            for (p, _) in node.params.iter().zip(modes.params).filter(|(_, mode)| mode.is_some()) {
+                spans[p.0] = 0..0;
+            }
+        }
+        spans.retain(|span| !span.is_empty());
+        spans
+    }
+
     /// The first operation to read each value: the last one to write its gradient.
     fn first_readers(&self) -> Vec<usize> {
         let nodes = &self.graph.nodes;
@@ -212,11 +227,12 @@ impl<'a> Planner<'a> {
         Buffers { values, grads, own }: &Buffers,
         places: &[Span],
         index_places: &[Span],
+        modes: &[Modes],
     ) -> Vec<Step> {
         let nodes = &self.graph.nodes;
         let (param_specs, buffer_specs) = self.graph.param_specs();
         let (param_spans, buffer_spans) = (spans(param_specs), spans(buffer_specs));
-        let (modes, first_reader) = (self.modes(), self.first_readers());
+        let first_reader = self.first_readers();
         let step = |(i, node): (usize, &Node)| {
             let (op, spec) = node.op.as_ref().zip(specs[i])?;
             let Own { aux, index, forward, backward } = own[i]?;

@@ -31,6 +31,9 @@ impl<T> Tensor<T> {
     }
 
     /// The rows of c elements, in order of n, h, w.
+    ///
+    /// # Panics
+    /// If c is 0.
     pub fn rows(&self) -> impl ExactSizeIterator<Item = &[T]> {
         self.data.chunks_exact(self.shape.c)
     }

@@ -213,7 +213,7 @@ impl Kernel for Normalize<'_> {
     fn run<S: Simd>(self, s: S) {
         let Self { k, x, y, norms } = self;
         for ((x, y), norm) in x.chunks_exact(k).zip(y.chunks_exact_mut(k)).zip(norms) {
-            *norm = dot(s, x, x).sqrt().max(1e-12);
+            *norm = dot(s, x, x).sqrt().max(FLOOR);
             let norm = s.splat(*norm);
             for block in blocks(k, 1) {
                 let [x] = load::<S, 1>(s, &x[block.clone()]);
@@ -222,6 +222,9 @@ impl Kernel for Normalize<'_> {
         }
     }
 }
+
+/// Smallest norm that a row is divided by, as in PyTorch's `normalize`.
+const FLOOR: f32 = 1e-12;
 
 struct NormalizeBackward<'a> {
     k: usize,
@@ -239,7 +242,8 @@ impl Kernel for NormalizeBackward<'_> {
         let Self { k, y, norms, dy, dx, mode } = self;
         let rows = y.chunks_exact(k).zip(dy.chunks_exact(k)).zip(dx.chunks_exact_mut(k));
         for (((y, dy), dx), norm) in rows.zip(norms) {
-            let along = s.splat(-dot(s, y, dy));
+            // Below the floor y is x by a constant.
+            let along = s.splat(if *norm > FLOOR { -dot(s, y, dy) } else { 0.0 });
             let inverse = s.splat(1.0 / norm);
             for block in blocks(k, 1) {
                 let [y] = load::<S, 1>(s, &y[block.clone()]);
@@ -263,6 +267,21 @@ mod tests {
             // Along y nothing changes the result; across it, dx = dy / norm.
             f32::l2_normalize_backward(isa, 2, &y[..2], &norms[..1], &[-8.0, 6.0], Grad::set(&mut dx[..2]));
             assert!((dx[0] + 1.6).abs() < 1e-6 && (dx[1] - 1.2).abs() < 1e-6, "{dx:?}");
+            // Below the floor, y is x by a constant: the gradient is dy by the same, in both number types.
+            for x in [[0.0; 2], [5e-13, 0.0]] {
+                let (mut y, mut norms, mut dx) = ([f32::NAN; 2], [f32::NAN], [f32::NAN; 2]);
+                f32::l2_normalize_forward(isa, 2, &x, &mut y, &mut norms);
+                f32::l2_normalize_backward(isa, 2, &y, &norms, &[1.0, 2.0], Grad::set(&mut dx));
+                assert!(
+                    (dx[0] / 1e12 - 1.0).abs() < 1e-6 && (dx[1] / 2e12 - 1.0).abs() < 1e-6,
+                    "{x:?}: {dx:?}"
+                );
+                let x = x.map(f64::from);
+                let (mut y, mut norms, mut dx) = ([f64::NAN; 2], [f64::NAN], [f64::NAN; 2]);
+                f64::l2_normalize_forward(isa, 2, &x, &mut y, &mut norms);
+                f64::l2_normalize_backward(isa, 2, &y, &norms, &[1.0, 2.0], Grad::set(&mut dx));
+                assert!((dx[0] / 1e12 - 1.0).abs() < 1e-12 && (dx[1] / 2e12 - 1.0).abs() < 1e-12, "{dx:?}");
+            }
         }
     }
 }

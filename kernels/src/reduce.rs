@@ -30,6 +30,9 @@ pub const fn middle(images: usize) -> usize {
 
 /// The images of part `part` of `parts` (a power of two) of a batch, a node of its tree; nothing if the batch has
 /// too few groups for so many parts.
+///
+/// # Panics
+/// If `parts` is no power of two, or there is no such part.
 pub fn share(images: usize, parts: usize, part: usize) -> Option<Range<usize>> {
     assert!(parts.is_power_of_two() && part < parts, "part {part} of {parts}");
     if images.div_ceil(GROUP) < parts {

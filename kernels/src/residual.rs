@@ -204,7 +204,8 @@ fn forward_block<S: Simd, const N: usize>(
     let scale = load::<S, N>(s, &short.affine.scale[block.clone()]);
     let shift = load::<S, N>(s, &short.affine.shift[block.clone()]);
     for k in 0..N {
-        // Zero first: x86 then keeps a NaN, so that a diverged network shows.
+        // Zero first: x86 then keeps a NaN of the shortcut, so that a diverged network shows. One of the main branch
+        // has been lost to the maximum there.
         sum[k] = s.max(s.zero(), s.add(sum[k], s.mul_add(x[k], scale[k], shift[k])));
     }
     store(s, sum, y);

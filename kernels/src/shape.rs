@@ -27,6 +27,11 @@ impl Shape {
         self.n * self.h * self.w * self.c
     }
 
+    /// The same, and none where it is too large a number.
+    pub fn checked_len(&self) -> Option<usize> {
+        self.n.checked_mul(self.h)?.checked_mul(self.w)?.checked_mul(self.c)
+    }
+
     /// Whether the buffer holds no element.
     pub const fn is_empty(&self) -> bool {
         self.len() == 0

@@ -34,7 +34,7 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn div(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a * b + c`, rounded once where the machine has fused multiply-add.
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
-    /// The larger of each lane (no NaN expected).
+    /// The larger of each lane; where one is NaN, `b` on x86, NaN on NEON.
     fn max(self, a: Self::V, b: Self::V) -> Self::V;
     /// Square root of each lane, correctly rounded.
     fn sqrt(self, a: Self::V) -> Self::V;

@@ -178,9 +178,12 @@ fn results_are_the_same_bits_at_any_thread_count() {
         let narrow: Vec<Vec<f32>> = wide.iter().map(|b| b.iter().map(|&x| x as f32).collect()).collect();
         let run = |pool: &rayon::ThreadPool| {
             let mut outputs: Vec<Vec<f32>> = info.outputs().iter().map(|&n| vec![0.5; n]).collect();
-            let mut scratch = vec![f32::NAN; case.scratch_f32()];
             let mut out: Vec<&mut [f32]> = outputs.iter_mut().map(Vec::as_mut_slice).collect();
-            pool.install(|| case.call_f32(Isa::fastest(), &refs(&narrow), &mut out, &mut scratch));
+            pool.install(|| {
+                // As much as so many threads want.
+                let mut scratch = vec![f32::NAN; case.scratch_f32()];
+                case.call_f32(Isa::fastest(), &refs(&narrow), &mut out, &mut scratch);
+            });
             outputs.iter().map(|o| o.iter().map(|x| x.to_bits()).collect()).collect::<Vec<Vec<u32>>>()
         };
         let one = run(&pools[0]);

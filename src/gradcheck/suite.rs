@@ -8,7 +8,7 @@ use std::borrow::Cow;
 /// Records a graph under check.
 type Build = Box<dyn Fn(&mut Graph) -> Checked + Send + Sync>;
 
-/// Points at which a graph is tried.
+/// Points at which a graph with kinks of its own is tried.
 const POINTS: u64 = 4;
 
 /// A named graph.
@@ -17,6 +17,8 @@ struct Case {
     phase: Phase,
     /// A whole model: checked block by block.
     whole: bool,
+    /// Points at which it is tried.
+    points: u64,
     build: Build,
 }
 
@@ -66,12 +68,24 @@ impl Suite {
         name: &'static str,
         build: impl Fn(&mut Graph) -> Checked + Send + Sync + 'static,
     ) {
-        self.cases.push(Case { name: name.into(), phase, whole: false, build: Box::new(build) });
+        self.cases.push(Case { name: name.into(), phase, whole: false, points: 1, build: Box::new(build) });
+    }
+
+    /// The same of a graph with ReLUs or maxima of values that it computes itself: see [`check_at_points`].
+    pub fn add_kinked(
+        &mut self,
+        phase: Phase,
+        name: &'static str,
+        build: impl Fn(&mut Graph) -> Checked + Send + Sync + 'static,
+    ) {
+        let (name, build) = (name.into(), Box::new(build));
+        self.cases.push(Case { name, phase, whole: false, points: POINTS, build });
     }
 
     /// Adds a check of a whole model in training.
     pub fn add_model(&mut self, name: String, build: impl Fn(&mut Graph) -> Checked + Send + Sync + 'static) {
-        self.cases.push(Case { name: name.into(), phase: Phase::Train, whole: true, build: Box::new(build) });
+        let (name, build) = (name.into(), Box::new(build));
+        self.cases.push(Case { name, phase: Phase::Train, whole: true, points: POINTS, build });
     }
 
     /// Names, each once, in order.
@@ -95,7 +109,7 @@ impl Suite {
                 options.tolerance *= 10.0;
                 options.probes = Probes::Blocks;
             }
-            Ok((&*case.name, check_at_points(&options, POINTS, case.phase, &case.build)?))
+            Ok((&*case.name, check_at_points(&options, case.points, case.phase, &case.build)?))
         })
     }
 }

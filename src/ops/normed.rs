@@ -1,4 +1,5 @@
-//! Applies the batch norm (and ReLU) that a value owes, for operations that read plain values.
+//! Applies the batch norm (and ReLU) that a value owes, for operations that read plain values. Its gradient is
+//! checked with those that leave it a norm to apply: `norm_conv` and `residual`.
 
 use super::norm_conv::{Operand, split, split_grad};
 use super::{Backward, Forward, Operands, Operation, Run, Scratch, Spec};

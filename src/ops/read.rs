@@ -14,7 +14,7 @@ impl Graph {
     pub fn read(&mut self, p: Param) -> Var {
         let dims = self.dims(p).to_vec();
         self.require(dims.len() == 2, "read", "a parameter [rows, c]", format!("{dims:?}"));
-        let shape = Shape::new(dims[0], 1, 1, *dims.last().unwrap_or(&1));
+        let shape = Shape::new(*dims.first().unwrap_or(&1), 1, 1, *dims.last().unwrap_or(&1));
         self.push(Read(shape), &[], Operands { params: vec![p], ..Default::default() })
     }
 }
@@ -47,6 +47,17 @@ pub(super) fn checks(suite: &mut Suite) {
 
 #[cfg(test)]
 mod tests {
+    use crate::{Graph, Init, Isa, Phase};
+
+    #[test]
+    fn a_parameter_without_dimensions_is_refused() {
+        let mut g = Graph::new(Phase::Train);
+        let w = g.param("w", &[], Init::Constant(1.0));
+        g.read(w);
+        let message = g.compile_forward::<f32>(Isa::fastest()).unwrap_err().to_string();
+        assert!(message.contains("read: expected a parameter [rows, c], got []"), "{message}");
+    }
+
     #[test]
     fn gradients() {
         crate::gradcheck::assert_suite(super::checks);

@@ -22,6 +22,9 @@ impl<T: Real> Adam<T> {
     }
 
     /// Moves the parameters against their gradients.
+    ///
+    /// # Panics
+    /// If `params` are others than it was made for.
     pub fn step(&mut self, params: &mut Params<T>) {
         self.constants.step += 1;
         T::adam_step(self.isa, &self.constants, &params.grads, &mut params.values, &mut self.m, &mut self.v);

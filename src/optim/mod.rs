@@ -68,13 +68,16 @@ impl<T: Real> Optimizer<T> {
     }
 
     /// With weight decay decoupled from the gradient, weights but not biases and norms shrinking by lr * decay a step:
-    /// AdamW and SGDW (Loshchilov and Hutter 2019, algorithms 1 and 2).
+    /// AdamW and SGDW (Loshchilov and Hutter 2019, algorithms 1 and 2), scaled by the learning rate as PyTorch scales it.
     #[must_use]
     pub fn with_decay(self, decay: f64) -> Self {
         Self { decay, ..self }
     }
 
     /// Moves the parameters against their gradients.
+    ///
+    /// # Panics
+    /// If `params` are others than it was made for.
     pub fn step(&mut self, params: &mut Params<T>) {
         if self.decay > 0.0 {
             params.shrink_weights(1.0 - self.lr() * self.decay);

@@ -21,6 +21,9 @@ impl<T: Real> Sgd<T> {
     }
 
     /// Moves the parameters against their gradients.
+    ///
+    /// # Panics
+    /// If `params` are others than it was made for.
     pub fn step(&mut self, params: &mut Params<T>) {
         self.steps += 1;
         T::sgd_step(self.isa, &self.constants, &params.grads, &mut params.values, &mut self.momentum);

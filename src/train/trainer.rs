@@ -287,7 +287,8 @@ impl SizedPlan {
 
     /// Loss and correct answers; or, with parameters and optimiser untouched, what is not finite.
     ///
-    /// The loss alone does not tell: max(NaN, 0) is 0, so that a ReLU hides what is wrong in front of it.
+    /// The loss alone does not tell: on x86 the maximum over a window drops a NaN, so that a pooling hides what is wrong
+    /// in front of it.
     fn train(
         &mut self,
         weights: &mut Weights,

@@ -57,7 +57,8 @@ impl LinearKernels for f64 {
     ) {
         for (r, norm) in norms.iter().enumerate() {
             let row = r * k..(r + 1) * k;
-            let along: f64 = row.clone().map(|i| dy[i] * y[i]).sum();
+            // Below the floor y is x by a constant.
+            let along = if *norm > 1e-12 { row.clone().map(|i| dy[i] * y[i]).sum() } else { 0.0 };
             for i in row {
                 put(&mut dx, i, (dy[i] - y[i] * along) / norm);
             }

@@ -40,7 +40,8 @@ fn channel(shape: Shape, n: usize, k: usize) -> impl Iterator<Item = usize> + Cl
 impl PoolKernels for f64 {
     fn max_pool_forward(_: Isa, shape: Shape, x: &[Self], y: &mut [Self], index: &mut [u8]) {
         each_output(shape, |o, at| {
-            y[o] = f64::NEG_INFINITY;
+            // The centre is always inside the map: what is left if nothing is above minus infinity.
+            (y[o], index[o]) = (f64::NEG_INFINITY, 4);
             for (position, k) in window(shape, at) {
                 if x[position] > y[o] {
                     y[o] = x[position];

@@ -3,6 +3,7 @@ use crate::*;
 
 impl SvmKernels for f64 {
     fn l2_svm_forward(_: Isa, classes: usize, logits: &[Self], labels: &[u32], value: &mut [Self]) {
+        assert!(labels.iter().all(|&label| (label as usize) < classes), "a label of no class");
         value[0] = 0.0;
         for (i, x) in logits.iter().enumerate() {
             let t = if labels[i / classes] as usize == i % classes { 1.0 } else { -1.0 };

@@ -13,6 +13,7 @@ pub(super) fn cases(shapes: Shapes) -> Vec<Box<dyn Case>> {
         all.push(Box::new(Backward { layer, relu, mode: Mode::Set, dx }));
         if shapes == Shapes::Remainders {
             all.push(Box::new(Backward { layer, relu, mode: Mode::Add, dx: true }));
+            all.push(Box::new(Backward { layer, relu, mode: Mode::Set, dx: false }));
         }
     }
     for shape in super::other::map_shapes(shapes) {
