@@ -1,8 +1,10 @@
 //! Printing that does not panic: `println!` does when the reader has gone away, as in `moue profile step | head -1`.
 
 use moue_datasets::message::one_line;
+use serde::Serializer;
 use std::fmt::Arguments;
 use std::io::{self, ErrorKind, Write};
+use std::path::Path;
 use std::process;
 
 /// Exit status of a command whose reader has gone away: what a shell shows for one that SIGPIPE ended.
@@ -29,6 +31,11 @@ pub(crate) fn write_err(text: Arguments<'_>) {
 pub(crate) fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_./+-=:@%".contains(c);
     if text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+/// A path in JSON, which knows Unicode alone.
+pub(crate) fn lossily<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&path.to_string_lossy())
 }
 
 /// `print!` that does not panic.

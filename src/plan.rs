@@ -480,7 +480,8 @@ mod tests {
             let x = g.input([1, 2, 2, 3]);
             let heads = ["a", "b"].map(|name| g.param(name, &[3, 2], Init::Uniform { fan_in: 3 }));
             let outputs = heads.map(|w| g.pointwise(x, w, 1));
-            let loss = g.dot(outputs[head], outputs[head]);
+            let squashed = g.sigmoid(outputs[head]);
+            let loss = g.dot(outputs[head], squashed);
             let params = g.init_params(&mut Rng::new(1));
             let mut plan = g.compile::<f32>(loss, Isa::fastest()).unwrap();
             plan.input_mut(x).fill(1.0);

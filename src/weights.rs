@@ -185,7 +185,19 @@ impl Weights {
     ) -> Result<Self> {
         let (specs, buffers) = described_specs(reader.path(), &model, &classes, normalisation)?;
         let params = reader.params(specs, buffers)?;
+        check_variances(reader.path(), &params)?;
         Ok(Self { model, classes, normalisation, params, facts, temperature: untempered() })
+    }
+}
+
+/// Refuses running variances of which no root can be taken: every answer would be no number.
+pub(crate) fn check_variances(path: &Path, params: &Params<f32>) -> Result<()> {
+    let mut tensors = params.tensors().filter(|(spec, _)| spec.name.ends_with(".var"));
+    match tensors.find(|(_, values)| values.iter().any(|x| *x < 0.0)) {
+        Some((spec, _)) => {
+            Err(Error::format(path, format!("tensor `{}` holds a negative variance", spec.name)))
+        }
+        None => Ok(()),
     }
 }
 
@@ -311,6 +323,9 @@ mod tests {
         let path = folder.path().join("w.safetensors");
         assert!(broken.save(&path).unwrap_err().to_string().contains("stem.bn1.gamma"));
         assert!(!path.exists());
+        let mut broken = weights(CbamPosition::None);
+        broken.params.get_mut("stem.bn1.var").unwrap()[2] = -1.0;
+        assert!(complaint(&broken.to_bytes()).contains("`stem.bn1.var` holds a negative variance"));
     }
 
     #[test]

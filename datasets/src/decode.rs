@@ -16,11 +16,13 @@ pub const MAX_DIMENSION: u32 = 16_384;
 /// Most bytes that decoding one image may allocate, and the largest file that is read.
 pub const MAX_BYTES: u64 = 256 << 20;
 
-const EXTENSIONS: [&str; 11] =
-    ["jpg", "jpeg", "png", "bmp", "gif", "tif", "tiff", "webp", "pgm", "ppm", "pnm"];
+const EXTENSIONS: [&str; 15] = [
+    "jpg", "jpeg", "jpe", "jfif", "png", "bmp", "gif", "tif", "tiff", "webp", "pbm", "pgm", "ppm", "pam",
+    "pnm",
+];
 
 /// Whether the file's extension is one of an image format that is read (JPEG, PNG, BMP, GIF, TIFF,
-/// WebP, PGM, PPM), without regard to case.
+/// WebP, PNM), without regard to case.
 pub fn is_image(path: &Path) -> bool {
     path.extension()
         .and_then(|extension| extension.to_str())

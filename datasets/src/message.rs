@@ -31,9 +31,9 @@ pub fn reason(text: impl Display) -> String {
     shortened(text, REASON)
 }
 
-/// `path` as one line of at most 400 characters.
+/// `path` as one line of at most 400 characters, and `""` for an empty one.
 pub fn shown(path: &Path) -> String {
-    shortened(path.display(), PATH)
+    if path.as_os_str().is_empty() { "\"\"".to_owned() } else { shortened(path.display(), PATH) }
 }
 
 /// Escapes what would end the line or change how it is read, and leaves out the middle of what is too long.
@@ -91,5 +91,6 @@ mod tests {
         }
         assert!(one_line("x".repeat(1 << 20)).len() <= LONGEST);
         assert!(shown(Path::new(&"x/".repeat(2000))).len() <= 400);
+        assert_eq!(shown(Path::new("")), "\"\"");
     }
 }

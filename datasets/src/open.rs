@@ -1,5 +1,6 @@
 //! Opening a data set, whatever its form.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use crate::cache::{self, Cache};
@@ -71,6 +72,10 @@ impl Dataset {
         }
         let mut dataset = source.load(path, peers)?;
         let Some(cache) = &cache else { return Ok(dataset) };
+        // What cannot even be opened now may be read next time: it is not to be missing from then on.
+        if !all(peers, dataset.skipped.iter().all(|skipped| File::open(&skipped.path).is_ok())) {
+            return Ok(dataset);
+        }
         let store = |dataset: &Self| match cache.store(dataset) {
             Ok(()) => CacheStatus::Written(cache.path().to_path_buf()),
             Err(error) => CacheStatus::Failed(format!("{}: {error}", shown(cache.path()))),

@@ -6,6 +6,7 @@ use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// One face: 48 x 48 grey values.
@@ -16,6 +17,8 @@ type Face = [u8; PIXELS];
 struct Classifier {
     classes: Vec<String>,
     inner: Mutex<moue::Classifier>,
+    /// The process that has classified with it, whose threads a forked one does not have; 0 before.
+    process: AtomicU32,
 }
 
 #[pymethods]
@@ -24,7 +27,7 @@ impl Classifier {
     #[new]
     fn new(path: PathBuf) -> PyResult<Self> {
         let inner = moue::Classifier::load(&path, Isa::fastest()).map_err(error)?;
-        Ok(Self { classes: inner.classes().to_vec(), inner: Mutex::new(inner) })
+        Ok(Self { classes: inner.classes().to_vec(), inner: Mutex::new(inner), process: AtomicU32::new(0) })
     }
 
     /// Class names, in the order of the probabilities.
@@ -38,6 +41,15 @@ impl Classifier {
         if !matches!(*faces.shape(), [SIDE, SIDE] | [_, SIDE, SIDE]) {
             let text = format!("expected an array [48, 48] or [n, 48, 48], got {:?}", faces.shape());
             return Err(PyValueError::new_err(text));
+        }
+        let process = std::process::id();
+        match self.process.compare_exchange(0, process, Ordering::Relaxed, Ordering::Relaxed) {
+            Err(first) if first != process => {
+                let text = "this process was forked from one that has classified faces, without its threads; start \
+                            processes with 'spawn'";
+                return Err(PyRuntimeError::new_err(text));
+            }
+            _ => {}
         }
         let pixels = faces.to_vec(py)?;
         let faces: Vec<&Face> = pixels.as_chunks().0.iter().collect();

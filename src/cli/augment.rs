@@ -51,7 +51,7 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
     let sheet = augmentation_sheet(faces, &args.augment.ranges(), draws, args.seed, scale)?;
     write_atomically(&args.out, &png(&sheet))?;
     let (width, height) = sheet.dimensions();
-    let json = serde_json::json!({ "path": args.out, "width": width, "height": height });
+    let json = serde_json::json!({ "path": args.out.to_string_lossy(), "width": width, "height": height });
     context.print(&json, || outln!("{}: {width} x {height} pixels", shown(&args.out)));
     Ok(())
 }

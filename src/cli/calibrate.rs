@@ -5,7 +5,7 @@ use super::eval::default_split;
 use super::{Context, data};
 use crate::error::Result;
 use crate::infer::Classifier;
-use crate::output::outln;
+use crate::output::{lossily, outln};
 use crate::report::{Scored, match_classes};
 use crate::weights::Weights;
 use moue_datasets::Split;
@@ -34,6 +34,7 @@ pub(super) struct Args {
 /// What `--json` prints.
 #[derive(Debug, Serialize)]
 struct Calibrated {
+    #[serde(serialize_with = "lossily")]
     path: PathBuf,
     temperature: f64,
     split: &'static str,

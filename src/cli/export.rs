@@ -4,8 +4,8 @@ use super::Context;
 use super::classifier::WeightsArgs;
 use crate::error::Result;
 use crate::files::write_atomically;
-use crate::output::outln;
-use crate::weights::Weights;
+use crate::output::{errln, lossily, outln};
+use crate::weights::{Weights, untempered};
 use clap::ValueEnum;
 use moue_datasets::message::shown;
 use serde::Serialize;
@@ -55,6 +55,7 @@ pub(super) struct ImportArgs {
 /// What `--json` prints.
 #[derive(Debug, Serialize)]
 struct Written<'a> {
+    #[serde(serialize_with = "lossily")]
     path: &'a Path,
     bytes: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -77,6 +78,13 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
 pub(super) fn import(args: ImportArgs, context: &Context) -> Result<()> {
     let like = args.like.as_deref().map(Weights::load).transpose()?;
     let weights = Weights::from_pytorch(&args.weights, like.as_ref())?;
+    if weights.temperature != untempered() {
+        errln!(
+            "moue: warning: the temperature of {:.3} was fitted to the weights that were exported; if these were trained \
+             on, `moue calibrate` fits one anew",
+            weights.temperature
+        );
+    }
     let bytes = weights.to_bytes();
     write_atomically(&args.out, &bytes)?;
     report(&args.out, bytes.len(), None, &weights, context);

@@ -2,11 +2,11 @@
 
 use super::{Context, data};
 use crate::error::{Error, Result};
-use crate::output::{errln, outln};
+use crate::output::{errln, lossily, outln};
 use crate::report::{Evaluated, Fitted, run_report};
 use crate::train::{Config, Record, Sets};
 use moue_datasets::Split;
-use moue_datasets::message::{one_line, shown};
+use moue_datasets::message::{excerpt, one_line, shown};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -33,7 +33,9 @@ pub(super) struct Args {
 /// What `--json` prints; measures are null without the data.
 #[derive(Debug, Default, Serialize)]
 struct Summary {
+    #[serde(serialize_with = "lossily")]
     path: PathBuf,
+    data: String,
     epochs: usize,
     split: Option<&'static str>,
     accuracy: Option<f64>,
@@ -73,8 +75,17 @@ fn is_page(path: &Path) -> bool {
 pub(super) fn run(args: Args, context: &Context) -> Result<()> {
     let record = Record::read(&args.run)?;
     let page = args.out.clone().unwrap_or_else(|| args.run.join("report").join("report.html"));
-    let mut summary = Summary { path: page.clone(), epochs: record.rows.len(), ..Summary::default() };
-    match measure(&args, &record, context) {
+    let data = args.data.clone().unwrap_or_else(|| record.config.data.clone());
+    if data != record.config.data {
+        errln!(
+            "moue: warning: measured on {}, not on the run's own {}",
+            excerpt(&data),
+            excerpt(&record.config.data)
+        );
+    }
+    let (path, epochs) = (page.clone(), record.rows.len());
+    let mut summary = Summary { path, data, epochs, ..Summary::default() };
+    match measure(&args, &record, &summary.data, context) {
         Ok((evaluated, fitted, sets)) => {
             summary.add(&evaluated, fitted);
             run_report(&record, Ok((&evaluated, fitted, &sets)))?.save(&page)?;
@@ -91,9 +102,8 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
     Ok(())
 }
 
-fn measure(args: &Args, record: &Record, context: &Context) -> Result<(Evaluated, Fitted, Sets)> {
-    let config =
-        Config { data: args.data.clone().unwrap_or(record.config.data.clone()), ..record.config.clone() };
+fn measure(args: &Args, record: &Record, data: &str, context: &Context) -> Result<(Evaluated, Fitted, Sets)> {
+    let config = Config { data: data.to_owned(), ..record.config.clone() };
     let sets = Sets::new(data::open(&config.data, config.limit)?, &config)?;
     let evaluated = Evaluated::measure(&record.best(), &sets, args.split, &config.data, context.isa)?;
     let fitted = Fitted::of(&evaluated, &sets, &config.data, context.isa)?;

@@ -10,7 +10,7 @@ use crate::report::paper::{
 use crate::train::{MAX_EPOCHS, Options, Session, Sets};
 use moue_datasets::message::shown;
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -72,7 +72,7 @@ fn hours(text: &str) -> std::result::Result<f64, String> {
 #[derive(Debug, Serialize)]
 struct Reproduction {
     /// The report; null with `--list`.
-    path: Option<PathBuf>,
+    path: Option<String>,
     experiments: Vec<Row>,
 }
 
@@ -160,7 +160,10 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
     let row = |outcome: &Outcome| {
         Row::new(outcome.experiment, outcome.progress.clone(), outcome.mean(Measured::accuracy))
     };
-    let reproduction = Reproduction { path: Some(page), experiments: outcomes.iter().map(row).collect() };
+    let reproduction = Reproduction {
+        path: Some(page.to_string_lossy().into_owned()),
+        experiments: outcomes.iter().map(row).collect(),
+    };
     context.print(&reproduction, || reproduction.print());
     Ok(())
 }
@@ -287,7 +290,7 @@ impl Reproduction {
     fn print(&self) {
         self.experiments.iter().for_each(Row::print);
         if let Some(path) = &self.path {
-            outln!("report: {}", shown(path));
+            outln!("report: {}", shown(Path::new(path)));
         }
     }
 }

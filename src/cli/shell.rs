@@ -43,7 +43,7 @@ pub(super) fn man(args: ManArgs, context: &Context) -> Result<()> {
     let mut files = Vec::new();
     write_pages(&args.out, all, &mut files)?;
     files.sort();
-    context.print(&json!({ "path": args.out, "files": files }), || {
+    context.print(&json!({ "path": args.out.to_string_lossy(), "files": files }), || {
         outln!("{}: {} pages", shown(&args.out), files.len());
     });
     Ok(())

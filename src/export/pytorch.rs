@@ -11,7 +11,9 @@ use crate::error::{Error, Result};
 use crate::files::read_file;
 use crate::nn::Model;
 use crate::params::{ParamSpec, Params};
-use crate::weights::{Facts, Weights, described_specs, is_temperature, is_untempered, untempered};
+use crate::weights::{
+    Facts, Weights, check_variances, described_specs, is_temperature, is_untempered, untempered,
+};
 use moue_datasets::Normalisation;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -82,7 +84,9 @@ impl Weights {
         let mut reader = Reader::foreign(path, bytes)?;
         let described: Option<Description> =
             reader.entry(PYTORCH).map(|text| description(path, text)).transpose()?;
-        let described = described.or_else(|| like.map(Description::of)).ok_or_else(|| {
+        // A temperature is one network's own.
+        let alike = |like| Description { temperature: untempered(), ..Description::of(like) };
+        let described = described.or_else(|| like.map(alike)).ok_or_else(|| {
             Error::format(
                 path,
                 format!("no description `{PYTORCH}` in its metadata of the network that it is"),
@@ -124,6 +128,7 @@ fn read_params(
         reader.take(&their_name(&spec.name), &layout.theirs, &mut theirs)?;
         layout.revert(&theirs, params.get_mut(&spec.name).expect("a name from the specs"));
     }
+    check_variances(reader.path(), &params)?;
     Ok(params)
 }
 

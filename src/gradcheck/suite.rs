@@ -8,7 +8,7 @@ use std::borrow::Cow;
 /// Records a graph under check.
 type Build = Box<dyn Fn(&mut Graph) -> Checked + Send + Sync>;
 
-/// Points at which a graph with kinks of its own is tried.
+/// Points at which a graph is tried that can be checked at some only.
 const POINTS: u64 = 4;
 
 /// A named graph.
@@ -71,8 +71,9 @@ impl Suite {
         self.cases.push(Case { name: name.into(), phase, whole: false, points: 1, build: Box::new(build) });
     }
 
-    /// The same of a graph with ReLUs or maxima of values that it computes itself: see [`check_at_points`].
-    pub fn add_kinked(
+    /// The same of a graph that can be checked at some points only: one with ReLUs or maxima of values that it computes
+    /// itself (see [`check_at_points`]), or whose gradient can be a difference of nearly equal numbers.
+    pub fn add_at_points(
         &mut self,
         phase: Phase,
         name: &'static str,

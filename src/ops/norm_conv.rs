@@ -289,7 +289,7 @@ pub(super) fn checks(suite: &mut Suite) {
                 0 => Phase::Eval,
                 _ => phase_for(at.n * at.h.div_ceil(stride) * at.w.div_ceil(stride)),
             };
-            suite.add_kinked(phase, "norm_conv", move |g| {
+            suite.add_at_points(phase, "norm_conv", move |g| {
                 let x = g.input(at.x());
                 let y = pair(g, layer, x, at.cout, at.c, i % 2 == 0);
                 Checked::new(g.normed(y), [x])
@@ -297,7 +297,7 @@ pub(super) fn checks(suite: &mut Suite) {
         }
     }
     // One layer twice: the gradients of its parameters are added to.
-    suite.add_kinked(Phase::Train, "norm_conv", |g| {
+    suite.add_at_points(Phase::Train, "norm_conv", |g| {
         let x = g.input([2, 5, 3, 6]);
         let w = g.param("w", &[6, 6], Init::Uniform { fan_in: 6 });
         let norm = norm_params(g, "bn", 6);

@@ -79,7 +79,7 @@ pub(super) fn checks(suite: &mut Suite) {
     // A norm undoes any scale, so that the gradient of a weight alone in its channel is nothing but rounding.
     for (i, at) in sweep().enumerate().filter(|(_, at)| at.c > 1) {
         let phase = phase_for(at.n * at.h.div_ceil(2) * at.w.div_ceil(2));
-        suite.add_kinked(phase, "residual", move |g| {
+        suite.add_at_points(phase, "residual", move |g| {
             let x = g.input(at.x());
             let mut branch = |name: &str, stride| {
                 let w = g.param(name, &[at.c, at.cout], Init::Uniform { fan_in: at.c });

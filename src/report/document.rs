@@ -223,7 +223,7 @@ mod tests {
         assert!(!html.contains("http:") && !html.contains("https:") && !html.contains("url("), "{html}");
         let text = read("run.md");
         for part in [
-            "# Run \\<1\\> & co",
+            "# Run \\<1\\> \\& co",
             "a \\| b \\* c",
             "| class | \\<n\\> |\n| --- | --- |\n| x\\|y | 1 |",
             "(<run-loss.svg>)",

@@ -11,7 +11,7 @@ pub(super) fn render(document: &Document, stem: &str) -> String {
             Block::Heading(heading) => format!("## {}", escaped(heading)),
             Block::Text(paragraph) => escaped(paragraph),
             Block::Warning(warning) => format!("> **Note.** {}", escaped(warning)),
-            Block::Command(command) => format!("```\n{command}\n```"),
+            Block::Command(command) => fenced(command),
             Block::Table(rows) => table(rows),
             Block::Figure(figure) => picture(figure, stem),
             Block::Faces(gallery) => {
@@ -42,11 +42,18 @@ fn picture(figure: &Figure, stem: &str) -> String {
     format!("![{}](<{}>)\n\n{}", escaped(&figure.alt), figure.file(stem), escaped(&figure.caption))
 }
 
+/// As code, between fences that it does not hold.
+fn fenced(code: &str) -> String {
+    let longest = code.split(|c| c != '`').map(str::len).max().unwrap_or(0);
+    let fence = "`".repeat(3.max(longest + 1));
+    format!("{fence}\n{code}\n{fence}")
+}
+
 /// With a backslash before what would be read as markup.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        if matches!(c, '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '|' | '#') {
+        if matches!(c, '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '|' | '#' | '&' | '~') {
             out.push('\\');
         }
         out.push(if c == '\n' { ' ' } else { c });

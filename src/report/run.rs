@@ -27,6 +27,8 @@ pub struct Evaluated {
     pub parameters: usize,
     /// Class names in the order of the scores.
     pub classes: Vec<String>,
+    /// The data that were measured on.
+    pub data: String,
     /// The split that was measured on.
     pub split: Split,
     /// Whether the best epoch was chosen by the same images.
@@ -77,6 +79,7 @@ impl Evaluated {
             facts: stored.facts.clone(),
             parameters: stored.params.count(),
             classes: stored.classes.clone(),
+            data: data.to_owned(),
             split,
             watched: watched == Some(split),
             temperature: stored.temperature,
@@ -90,11 +93,12 @@ impl Evaluated {
         self.scored.confusion()
     }
 
-    /// Epochs, seed, split, images and file: what a figure must not be without.
+    /// Epochs, seed, images, split, data and file: what a figure must not be without.
     pub fn provenance(&self) -> String {
         let Facts { epochs, seed, .. } = self.facts;
-        let (split, images) = (self.split, self.scored.images());
-        format!("after epoch {epochs}, seed {seed}, {images} images of {split}, {}", shown(&self.weights))
+        let (split, images, data) = (self.split, self.scored.images(), excerpt(&self.data));
+        let weights = shown(&self.weights);
+        format!("after epoch {epochs}, seed {seed}, {images} images of {split} of {data}, {weights}")
     }
 }
 

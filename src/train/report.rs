@@ -1,5 +1,6 @@
 //! The result of a run.
 
+use crate::output::lossily;
 use crate::parallel::Cost;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -32,6 +33,7 @@ pub struct Report {
     /// Duration of the run, evaluation included.
     pub seconds: f64,
     /// File with the best weights.
+    #[serde(serialize_with = "lossily")]
     pub weights: PathBuf,
     /// What sharing the work took.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -42,6 +42,28 @@ fn an_exported_model_can_be_imported() {
     assert!(message.contains(text(&nowhere)), "{message}");
 }
 
+/// A file's name need not be Unicode.
+#[cfg(unix)]
+#[test]
+fn paths_are_bytes() {
+    use std::os::unix::ffi::OsStrExt;
+
+    let folder = TempDir::new().unwrap();
+    let name = |name| folder.path().join(std::ffi::OsStr::from_bytes(name));
+    let weights = best();
+    let commands = [
+        (&["man"][..], name(b"man\xff")),
+        (&["augment", "--limit", "7"], name(b"sheet\xff.png")),
+        (&["export", "--format", "onnx", "--weights", text(&weights)], name(b"moue\xff.onnx")),
+    ];
+    for (command, out) in commands {
+        let output = moue(command).args(["--json", "--out"]).arg(&out).output().unwrap();
+        let written: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert!(output.status.success() && out.exists(), "{command:?}");
+        assert!(written["path"].as_str().unwrap().contains('\u{fffd}'), "{written}");
+    }
+}
+
 #[test]
 fn shells_and_man_know_every_command() {
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {

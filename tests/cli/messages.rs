@@ -68,6 +68,13 @@ fn predict_reports_strange_files_in_one_line() {
     fs::write(folder.path().join("bro\nken.png"), "no image").unwrap();
     let pipe = folder.path().join("pipe.png");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let pattern = folder.path().join("p*.png");
+    let output = run(&["predict", "--weights", text(&best()), text(&pattern)]);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        output.status.code() == Some(1) && stderr.contains("pipe.png: neither a file nor a folder"),
+        "{stderr}"
+    );
     let output = succeed(&["predict", "--json", "--weights", text(&best()), text(folder.path())]);
     let results = serde_json::from_slice::<Value>(&output.stdout).unwrap()["results"].clone();
     let results = results.as_array().unwrap();

@@ -245,6 +245,18 @@ fn copies_show_the_boxes_and_originals_stay() {
         assert!(message.contains("d.png") && message.contains("replace"), "{message}");
         assert!(fs::read(&png).unwrap() == before);
     }
+    // A picture of somebody else's stays, one of an earlier call is replaced.
+    let two = path("two");
+    fs::create_dir(&two).unwrap();
+    fs::copy(ASTRONAUT, two.join("astronaut.jpg")).unwrap();
+    let message = failure(&["predict", "--quiet", ASTRONAUT, "--annotate", text(&two)], 1);
+    assert!(message.contains("astronaut.jpg") && message.contains("not moue's"), "{message}");
+    assert_eq!(fs::read(two.join("astronaut.jpg")).unwrap(), fs::read(ASTRONAUT).unwrap());
+    for _ in 0..2 {
+        // What is below the folder that is searched is not taken for its pictures.
+        let found = results(&[text(&path("in")), "--annotate", text(&path("in/seen"))]);
+        assert_eq!(found.len(), 3, "{found:?}");
+    }
     let message = failure(&["predict", ASTRONAUT, "--annotate", text(&same), "--explain", text(&same)], 2);
     assert!(message.contains("--annotate and --explain"), "{message}");
 }

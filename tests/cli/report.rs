@@ -1,6 +1,8 @@
 //! Reports of runs, the paper's experiments, calibration, and folds over copies.
 
 use crate::harness::*;
+use moue::datasets::Split;
+use moue::datasets::classes::FER2013;
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -49,6 +51,15 @@ fn a_report_measures_the_run_again() {
     let result = json(&["report", text(&run_folder), "--split", "train", "--out", text(&other)]);
     assert_eq!((&result["split"], &result["path"]), (&"train".into(), &text(&other).into()));
     assert!(fs::read_to_string(&other).unwrap().contains("images that were trained on"));
+    // Other data are not taken for the run's own.
+    let faces = folder.path().join("faces");
+    folder_of_faces(&faces, &[Split::Train, Split::Test], &FER2013, 1);
+    let arguments = ["report", text(&run_folder), "--json", "--data", text(&faces), "--out", text(&other)];
+    let output = succeed(&arguments);
+    assert!(String::from_utf8(output.stderr).unwrap().contains("not on the run's own synthetic"));
+    let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(result["data"], text(&faces));
+    assert!(fs::read_to_string(&other).unwrap().contains(&format!("7 images of test of {}", text(&faces))));
 }
 
 #[test]

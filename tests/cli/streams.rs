@@ -43,6 +43,10 @@ fn frames_are_told_as_they_come() {
     assert!(last["error"].as_str().unwrap().contains("within a frame"), "{last}");
     assert!(lines.next().is_none());
     assert!(child.wait().unwrap().success());
+    // Nothing that can be read is no success.
+    let mut child = start(&["--frames", "mjpeg", "--json"]);
+    child.stdin.take().unwrap().write_all(&photo[..1000]).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(1));
 }
 
 #[test]

@@ -102,16 +102,17 @@ pub(super) fn is_stdin(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 
-/// All pictures that a path stands for; one that cannot be read where there are none.
-pub(super) fn expand(path: &Path) -> Vec<Item> {
+/// All pictures that a path stands for; one that cannot be read where there are none. The folders `without`, real paths,
+/// are passed over where they are below others.
+pub(super) fn expand(path: &Path, without: &[PathBuf]) -> Vec<Item> {
     if is_stdin(path) {
         return vec![Item::stdin()];
     }
     let found = match fs::metadata(path) {
-        Ok(metadata) if metadata.is_dir() => in_folder(path),
+        Ok(metadata) if metadata.is_dir() => in_folder(path, without),
         Ok(_) => return vec![Item::file(path.to_owned(), path)],
         Err(error) => match path.to_str().filter(|text| text.contains(['*', '?', '['])) {
-            Some(pattern) => return matching(path, pattern),
+            Some(pattern) => return matching(path, pattern, without),
             None => Err(error.to_string()),
         },
     };
@@ -123,7 +124,7 @@ pub(super) fn expand(path: &Path) -> Vec<Item> {
 }
 
 /// The files and folders that a pattern matches, sorted.
-fn matching(path: &Path, pattern: &str) -> Vec<Item> {
+fn matching(path: &Path, pattern: &str, without: &[PathBuf]) -> Vec<Item> {
     let paths = match glob::glob(pattern) {
         Ok(paths) => paths,
         Err(error) => return vec![Item::failed(path, error)],
@@ -131,7 +132,8 @@ fn matching(path: &Path, pattern: &str) -> Vec<Item> {
     let items: Vec<Item> = paths
         .flat_map(|found| match found {
             // A file whose name is another pattern is a file.
-            Ok(found) if found.is_dir() => expand(&found),
+            Ok(found) if found.is_dir() => expand(&found, without),
+            Ok(found) if is_special(&found) => vec![Item::failed(&found, "neither a file nor a folder")],
             Ok(found) => vec![Item::file(found.clone(), &found)],
             Err(error) => vec![Item::failed(error.path(), error.error())],
         })
@@ -144,7 +146,7 @@ fn matching(path: &Path, pattern: &str) -> Vec<Item> {
 ///
 /// # Errors
 /// `root` cannot be read.
-pub(super) fn in_folder(root: &Path) -> std::result::Result<Vec<PathBuf>, String> {
+pub(super) fn in_folder(root: &Path, without: &[PathBuf]) -> std::result::Result<Vec<PathBuf>, String> {
     let mut found = Vec::new();
     let mut folders = vec![root.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -160,7 +162,9 @@ pub(super) fn in_folder(root: &Path) -> std::result::Result<Vec<PathBuf>, String
             let path = entry.path();
             if entry.file_name().as_encoded_bytes().starts_with(b".") {
             } else if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                folders.push(path);
+                if without.is_empty() || !fs::canonicalize(&path).is_ok_and(|real| without.contains(&real)) {
+                    folders.push(path);
+                }
             } else if is_image(&path) && !is_special(&path) {
                 found.push(path);
             }
@@ -176,13 +180,13 @@ fn is_special(path: &Path) -> bool {
 }
 
 /// The pictures that a list names, one path a line, as its lines come.
-pub(super) fn listed(list: &Path) -> Result<impl Iterator<Item = Item> + Send + use<>> {
+pub(super) fn listed(list: &Path, without: &[PathBuf]) -> Result<impl Iterator<Item = Item> + Send + use<>> {
     let reader: Box<dyn Read + Send> = match is_stdin(list) {
         true => Box::new(io::stdin()),
         false => Box::new(File::open(list).map_err(Error::io(list))?),
     };
     let mut reader = BufReader::new(reader);
-    let list = list.to_owned();
+    let (list, without) = (list.to_owned(), without.to_vec());
     let mut ended = false;
     let lines = std::iter::from_fn(move || {
         let mut line = Vec::new();
@@ -195,7 +199,7 @@ pub(super) fn listed(list: &Path) -> Result<impl Iterator<Item = Item> + Send + 
                 ended = true;
                 Some(vec![Item::failed(&list, "a line of the list is longer than any path")])
             }
-            Ok(_) => Some(path_of(&line).map_or_else(Vec::new, |path| expand(&path))),
+            Ok(_) => Some(path_of(&line).map_or_else(Vec::new, |path| expand(&path, &without))),
             Err(error) => {
                 ended = true;
                 Some(vec![Item::failed(&list, error)])

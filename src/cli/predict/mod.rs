@@ -7,6 +7,7 @@ mod inputs;
 mod pictures;
 mod recognise;
 mod report;
+mod seal;
 mod watch;
 
 use super::classifier::ClassifierArgs;
@@ -130,9 +131,9 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
     let pictures = Pictures::new(&args, &classifier, context)?;
     let mut recogniser = Recogniser { classifier, finder: args.finder() };
     let tracker = args.frames.is_some().then(|| Tracker::new(args.smooth.unwrap_or(SMOOTH)));
-    let source = Source::open(&args, context)?;
+    let source = Source::open(&args, &pictures.folders()?, context)?;
     let told = tell(source, &mut recogniser, tracker, report, pictures)?;
-    if told.pictures > 0 && told.failed == told.pictures && !args.is_live() {
+    if told.pictures > 0 && told.failed == told.pictures && args.watch.is_none() {
         return Err(Error::NoPicture);
     }
     Ok(())
@@ -147,7 +148,8 @@ struct Source {
 }
 
 impl Source {
-    fn open(args: &Args, context: &Context) -> Result<Self> {
+    /// Pictures in the folders `written` are not looked for: they are those of an earlier call.
+    fn open(args: &Args, written: &[PathBuf], context: &Context) -> Result<Self> {
         let bar = |total: Option<usize>| progress(total.filter(|_| !context.quiet));
         if let Some(pixels) = args.frames {
             // As many as can be looked at side by side; more in store would only be late.
@@ -161,9 +163,9 @@ impl Source {
             }
             return Ok(Self::feed(appearing, CHUNK, bar(None)));
         }
-        let items: Vec<Item> = args.paths.iter().flat_map(|path| inputs::expand(path)).collect();
+        let items: Vec<Item> = args.paths.iter().flat_map(|path| inputs::expand(path, written)).collect();
         let total = args.files_from.is_none().then_some(items.len());
-        let listed = args.files_from.as_deref().map(inputs::listed).transpose()?;
+        let listed = args.files_from.as_deref().map(|list| inputs::listed(list, written)).transpose()?;
         Ok(Self::feed(items.into_iter().chain(listed.into_iter().flatten()), CHUNK, bar(total)))
     }
 

@@ -4,12 +4,15 @@ use super::draw::{LETTER, fill, ink_on, outline, width_of, write};
 use super::explained::{Explained, caption};
 use super::inputs::Item;
 use super::recognise::{Face, Prediction};
+use super::seal::{is_sealed, sealed};
 use super::{Args, Context};
 use crate::error::{Error, Result};
 use crate::files::write_atomically;
 use crate::infer::Classifier;
+use crate::output::errln;
 use image::codecs::jpeg::JpegEncoder;
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
+use moue_datasets::message::shown;
 use rayon::prelude::*;
 use std::collections::HashSet;
 use std::fs;
@@ -99,6 +102,12 @@ impl Pictures {
         Ok(Self { annotated, explained })
     }
 
+    /// The folders that are written to.
+    pub(super) fn folders(&self) -> Result<Vec<PathBuf>> {
+        let explained = self.explained.iter().map(|(folder, _)| folder);
+        self.annotated.iter().chain(explained).map(|folder| real(&folder.path)).collect()
+    }
+
     /// Writes what was asked for.
     pub(super) fn write(&mut self, items: &[Item], predictions: &[Prediction]) -> Result<()> {
         let read = || items.iter().zip(predictions).filter(|(_, prediction)| prediction.error.is_none());
@@ -138,25 +147,31 @@ fn save(file: &Path, picture: &DynamicImage, format: ImageFormat) -> Result<()> 
         format => picture.write_to(&mut bytes, format),
     };
     written.map_err(|error| Error::format(file, error.to_string()))?;
-    write_atomically(file, &bytes.into_inner())
+    write_atomically(file, &sealed(&bytes.into_inner(), format))
 }
 
-/// Checks that `file` is not the picture itself.
+/// Checks that `file` replaces no picture but one that was written here, and not the one that it shows.
 fn keep(item: &Item, file: &Path) -> Result<()> {
-    match (fs::canonicalize(file), fs::canonicalize(&item.path)) {
-        (Ok(file), Ok(picture)) if file == picture => {
-            Err(Error::format(file, "would replace the picture itself: choose another folder"))
-        }
-        _ => Ok(()),
-    }
+    let wrong = match (fs::canonicalize(file), fs::canonicalize(&item.path)) {
+        (Ok(file), Ok(picture)) if file == picture => "would replace the picture itself",
+        (Ok(file), _) if !is_sealed(&file) => "would replace a picture that is not moue's",
+        _ => return Ok(()),
+    };
+    Err(Error::format(file, format!("{wrong}: choose another folder")))
 }
 
 /// Writes a copy of a picture with its faces. The picture is read once more: keeping all of a batch until they are
 /// classified would take gigabytes.
 fn annotate(file: &Path, item: &Item, prediction: &Prediction) -> Result<()> {
     keep(item, file)?;
-    let picture = item.picture().map_err(|error| Error::format(&item.path, error))?;
-    let mut picture = picture.into_rgb8();
+    let mut picture = match item.picture() {
+        Ok(picture) => picture.into_rgb8(),
+        Err(error) => {
+            // Gone since it was recognised, and told: that stops nothing.
+            errln!("moue: warning: {}: no copy: {error}", shown(&item.path));
+            return Ok(());
+        }
+    };
     for face in &prediction.faces {
         mark(&mut picture, face);
     }
@@ -173,7 +188,8 @@ fn mark(picture: &mut RgbImage, face: &Face) {
     outline(picture, [x, y, w, h], thick, colour);
     let text = caption(face);
     // About as wide as the box, but legible.
-    let scale = (face.place[2] / width_of(&text, 1).max(1)).clamp(1 + width.min(height) / 800, 16);
+    let legible = 1 + width.min(height) / 800;
+    let scale = (face.place[2] / width_of(&text, 1).max(1)).min(16).max(legible);
     let (text_width, text_height) = (i64::from(width_of(&text, scale)), i64::from((LETTER + 2) * scale));
     let left = x.min(i64::from(width) - text_width).max(0);
     let top = if y >= text_height { y - text_height } else { y };

@@ -6,13 +6,14 @@ use super::inputs::Item;
 use crate::error::Result;
 use crate::faces::{Cut, Finder, Mode, Tracker};
 use crate::infer::{Classifier, argmax};
+use crate::output::lossily;
 #[cfg(feature = "serve")]
 use crate::report::{png, png_uri};
 use moue_datasets::message::shown;
 use moue_datasets::{PIXELS, SIDE};
 use rayon::prelude::*;
 use serde::ser::{Serialize, Serializer};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// What is noted of a picture without a face.
 const NO_FACE: &str = "no face found";
@@ -84,11 +85,6 @@ impl Probabilities {
         ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
         ranked
     }
-}
-
-/// JSON knows Unicode alone.
-fn lossily<S: Serializer>(path: &Path, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-    serializer.serialize_str(&path.to_string_lossy())
 }
 
 #[cfg(feature = "serve")]

@@ -45,7 +45,7 @@ impl Appearing {
     /// Compares the folder with the last look.
     fn look(&mut self) -> std::result::Result<(), String> {
         let mut now = HashMap::new();
-        for path in in_folder(&self.folder)? {
+        for path in in_folder(&self.folder, &[])? {
             // It may be gone again.
             let Ok(metadata) = fs::metadata(&path) else { continue };
             let stamp = (metadata.len(), metadata.modified().ok());

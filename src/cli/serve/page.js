@@ -19,15 +19,17 @@ function element(name, text, className) {
 }
 
 /** Photo and boxes; a format that the browser cannot show leaves the boxes out. */
-async function draw(file, faces) {
+async function draw(file, faces, mine) {
   const canvas = part("photo");
   let photo;
   try {
     photo = await createImageBitmap(file, { imageOrientation: "from-image" });
   } catch {
-    canvas.hidden = true;
+    if (mine === latest) canvas.hidden = true;
     return;
   }
+  // Another one may have been chosen meanwhile.
+  if (mine !== latest) return;
   canvas.hidden = false;
   const size = Math.max(photo.width, photo.height);
   // Small faces are enlarged, so that labels are sharp.
@@ -95,7 +97,7 @@ async function predict(file) {
     say(`${result.error} (status ${answer.status})`, true);
     return;
   }
-  await draw(file, result.faces);
+  await draw(file, result.faces, mine);
   if (mine !== latest) return;
   part("faces").replaceChildren(...result.faces.map(item));
   part("answer").hidden = false;
@@ -109,7 +111,11 @@ function take(files) {
   if (file) predict(file);
 }
 
-part("file").addEventListener("change", (event) => take(event.target.files));
+part("file").addEventListener("change", (event) => {
+  take(event.target.files);
+  // So that the same photo can be chosen again.
+  event.target.value = "";
+});
 part("form").addEventListener("submit", (event) => event.preventDefault());
 document.addEventListener("paste", (event) => take(event.clipboardData.files));
 // Beside the target, too: a browser would leave the page for the photo.
