@@ -5,7 +5,7 @@ use super::classifier::WeightsArgs;
 use crate::error::Result;
 use crate::files::write_atomically;
 use crate::output::{errln, lossily, outln};
-use crate::weights::{Weights, untempered};
+use crate::weights::{Weights, is_untempered};
 use clap::ValueEnum;
 use moue_datasets::message::shown;
 use serde::Serialize;
@@ -78,7 +78,7 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
 pub(super) fn import(args: ImportArgs, context: &Context) -> Result<()> {
     let like = args.like.as_deref().map(Weights::load).transpose()?;
     let weights = Weights::from_pytorch(&args.weights, like.as_ref())?;
-    if weights.temperature != untempered() {
+    if !is_untempered(&weights.temperature) {
         errln!(
             "moue: warning: the temperature of {:.3} was fitted to the weights that were exported; if these were trained \
              on, `moue calibrate` fits one anew",

@@ -163,6 +163,11 @@ impl Config {
         }
     }
 
+    /// Whether both ask for the same run. The same data may have been elsewhere: their checksums tell.
+    pub(crate) fn agrees_with(&self, other: &Self) -> bool {
+        *self == Self { data: self.data.clone(), ..other.clone() }
+    }
+
     /// Whether its first `epochs` are those of a run of `epochs`: a rate that follows a curve over the whole run was
     /// laid out for one length.
     pub(crate) fn leads_to(&self, epochs: u64) -> bool {

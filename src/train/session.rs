@@ -195,8 +195,7 @@ impl<'a> Session<'a> {
             return Err(Error::format(path, reason));
         }
         let resume = Resume::open(path, Some(config.epochs), true)?;
-        // The same data may have been elsewhere; its checksum decides.
-        if *resume.config() != (Config { data: resume.config().data.clone(), ..config }) {
+        if !resume.config().agrees_with(&config) {
             return Err(Error::other_options(path));
         }
         resume.session(sets, options)?.run(stop)

@@ -1,6 +1,9 @@
 use super::put;
 use crate::*;
 
+/// Smallest norm that a row is divided by.
+const FLOOR: f64 = 1e-12;
+
 impl LinearKernels for f64 {
     fn matmul_nt_forward(_: Isa, k: usize, a: &[Self], b: &[Self], y: &mut [Self]) {
         let (m, p) = (a.len() / k, b.len() / k);
@@ -40,7 +43,7 @@ impl LinearKernels for f64 {
     fn l2_normalize_forward(_: Isa, k: usize, x: &[Self], y: &mut [Self], norms: &mut [Self]) {
         for (r, norm) in norms.iter_mut().enumerate() {
             let row = r * k..(r + 1) * k;
-            *norm = x[row.clone()].iter().map(|x| x * x).sum::<f64>().sqrt().max(1e-12);
+            *norm = x[row.clone()].iter().map(|x| x * x).sum::<f64>().sqrt().max(FLOOR);
             for i in row {
                 y[i] = x[i] / *norm;
             }
@@ -58,7 +61,7 @@ impl LinearKernels for f64 {
         for (r, norm) in norms.iter().enumerate() {
             let row = r * k..(r + 1) * k;
             // Below the floor y is x by a constant.
-            let along = if *norm > 1e-12 { row.clone().map(|i| dy[i] * y[i]).sum() } else { 0.0 };
+            let along = if *norm > FLOOR { row.clone().map(|i| dy[i] * y[i]).sum() } else { 0.0 };
             for i in row {
                 put(&mut dx, i, (dy[i] - y[i] * along) / norm);
             }
