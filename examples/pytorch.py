@@ -164,7 +164,9 @@ class Network(nn.Module):
         self.attention, self.cbam_at = ATTENTION[model.get("attention", "cbam")], model["cbam"]
         architecture = model.get("architecture", "dnn")
         if architecture == "dnn":
-            features = self.dnn(model.get("widths", WIDTHS), model.get("identity_blocks", 0), standard)
+            behind = model.get("identity_blocks", 0)
+            depths = [behind] * 4 if isinstance(behind, int) else behind
+            features = self.dnn(model.get("widths", WIDTHS), depths, standard)
         elif architecture == "vgg":
             features = self.stacks(2, VGG, VGG_DENSE)
         else:
@@ -175,11 +177,11 @@ class Network(nn.Module):
         self.add_module(name, module)
         self.parts.append(name)
 
-    def dnn(self, widths, identity_blocks, standard):
+    def dnn(self, widths, depths, standard):
         self.part("stem", Stem(STEM))
         self.attend("input", STEM)
-        for i, (cin, c) in enumerate(zip([STEM] + widths, widths), 1):
-            self.part(f"block{i}", Block(cin, c, standard, identity_blocks))
+        for i, (cin, c, depth) in enumerate(zip([STEM] + widths, widths, depths), 1):
+            self.part(f"block{i}", Block(cin, c, standard, depth))
             self.attend(f"block{i}", c)
         self.part("out", Out(widths[-1], FEATURES))
         return FEATURES

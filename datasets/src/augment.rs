@@ -39,6 +39,11 @@ impl Augment {
         Self { rotation_degrees: 15.0, zoom: 0.2, contrast: 0.3, brightness: 0.2, ..Self::paper() }
     }
 
+    /// The paper's kinds in wider ranges: 15 degrees, zoom and shear of 0.2, shift of 0.1.
+    pub const fn wide() -> Self {
+        Self { rotation_degrees: 15.0, zoom: 0.2, shear: 0.2, ..Self::paper() }
+    }
+
     /// Faces as they are.
     pub const fn none() -> Self {
         Self {

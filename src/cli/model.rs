@@ -3,7 +3,8 @@
 use super::{not_negative, positive};
 use crate::error::{Error, Result};
 use crate::nn::{
-    Architecture, Attention, CbamPosition, Loss, MAX_IDENTITY_BLOCKS, MAX_WIDTH, Model, WIDTHS, Widths,
+    Architecture, Attention, CbamPosition, Depths, Loss, MAX_IDENTITY_BLOCKS, MAX_WIDTH, Model, WIDTHS,
+    Widths,
 };
 use clap::ValueEnum;
 
@@ -56,9 +57,10 @@ pub(super) struct ModelArgs {
     /// Which attention module sits there.
     #[arg(long, value_enum, default_value_t = Attention::Cbam)]
     attention: Attention,
-    /// Identity residual blocks behind each of the DNN's convolutional ones: a deeper network.
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=MAX_IDENTITY_BLOCKS as i64))]
-    identity_blocks: u32,
+    /// Identity residual blocks behind each of the DNN's four convolutional ones, or as many behind each: a deeper
+    /// network [default: 0].
+    #[arg(long, value_name = "N|A,B,C,D", value_parser = depths)]
+    identity_blocks: Option<Depths>,
     /// Channels of the DNN's four residual blocks: a wider or narrower network [default: 32,64,128,256].
     #[arg(long, value_name = "A,B,C,D", value_parser = widths)]
     widths: Option<Widths>,
@@ -74,10 +76,24 @@ pub(super) struct ModelArgs {
 }
 
 /// Parses an option's value.
-fn widths(text: &str) -> Result<Widths, String> {
+fn depths(text: &str) -> Result<Depths, String> {
+    text.parse()
+        .map(|count| [count; 4])
+        .ok()
+        .or_else(|| four(text))
+        .filter(|counts| counts.iter().all(|&count| count <= MAX_IDENTITY_BLOCKS))
+        .ok_or_else(|| format!("not a number from 0 to {MAX_IDENTITY_BLOCKS}, nor four such as 1,1,1,0"))
+}
+
+/// Four numbers with commas between them.
+fn four(text: &str) -> Option<[usize; 4]> {
     let numbers: Option<Vec<usize>> = text.split(',').map(|part| part.trim().parse().ok()).collect();
-    numbers
-        .and_then(|numbers| Widths::try_from(numbers).ok())
+    numbers?.try_into().ok()
+}
+
+/// Parses an option's value.
+fn widths(text: &str) -> Result<Widths, String> {
+    four(text)
         .filter(|widths| widths.iter().all(|width| (1..=MAX_WIDTH).contains(width)))
         .ok_or_else(|| format!("not four numbers from 1 to {MAX_WIDTH}, such as 64,128,256,256"))
 }
@@ -98,27 +114,37 @@ impl ModelArgs {
         if cbam == CbamPosition::None && self.attention != Attention::Cbam {
             return usage("--attention: this model has no attention module");
         }
-        if self.identity_blocks > 0 && architecture != Architecture::Dnn {
+        if self.identity_blocks.is_some() && architecture != Architecture::Dnn {
             return usage("--identity-blocks: only for --model dnn-cbam or dnn");
         }
         if self.widths.is_some() && architecture != Architecture::Dnn {
             return usage("--widths: only for --model dnn-cbam or dnn");
         }
-        let identity_blocks = self.identity_blocks as usize;
         let loss = self.loss(if self.model == Network::CnnSvm { Loss::Svm } else { Loss::AM_SOFTMAX })?;
         Ok(Model {
             architecture,
             attention: self.attention,
-            identity_blocks,
+            identity_blocks: self.identity_blocks.unwrap_or_default(),
             widths: self.widths.unwrap_or(WIDTHS),
             ..Model::new(cbam, loss, classes)
         })
     }
 
-    /// The network of `model`, with its loss or the one that the options ask for; the number of classes is not known
-    /// yet.
+    /// The network of `model`, with the loss and the identity blocks that the options ask for or its own; the number
+    /// of classes is not known yet.
     pub(super) fn like(&self, model: Model) -> Result<Model> {
-        Ok(Model { loss: self.loss(model.loss)?, classes: 0, ..model })
+        let identity_blocks = self.identity_blocks.unwrap_or(model.identity_blocks);
+        if identity_blocks != model.identity_blocks && model.architecture != Architecture::Dnn {
+            return Err(Error::Usage(format!("--identity-blocks: the weights are of a {}", model.name())));
+        }
+        if let Some((count, own)) =
+            identity_blocks.iter().zip(model.identity_blocks).find(|&(&count, own)| count < own)
+        {
+            return Err(Error::Usage(format!(
+                "--identity-blocks: the weights have {own} where {count} are asked for; blocks can only be added"
+            )));
+        }
+        Ok(Model { loss: self.loss(model.loss)?, identity_blocks, classes: 0, ..model })
     }
 
     fn loss(&self, default: Loss) -> Result<Loss> {

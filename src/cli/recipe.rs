@@ -52,8 +52,9 @@ pub(super) struct RecipeArgs {
     #[command(flatten)]
     refinements: Refinements,
     /// Fine-tune: start from these weights, or from `pretrained`, those that ship with moue [default: random ones]. They
-    /// decide the network and, unless told, the loss; the head is new where classes or loss are others.
-    #[arg(long, value_name = "WEIGHTS", conflicts_with_all = ["model", "cbam", "attention", "identity_blocks", "widths"])]
+    /// decide the network and, unless told, the loss; the head is new where classes or loss are others. More
+    /// --identity-blocks than theirs grow the network: they begin as the identity.
+    #[arg(long, value_name = "WEIGHTS", conflicts_with_all = ["model", "cbam", "attention", "widths"])]
     init: Option<String>,
     /// Knowledge distillation: learn from this trained network of the same classes, or from `pretrained`; given several
     /// times, from the mean of their answers. Only for --loss softmax.

@@ -21,7 +21,7 @@ mod tests {
         models.extend([
             Model::new(Block4, am, 3),
             plain(None),
-            Model { attention: Attention::Se, identity_blocks: 1, ..plain(Block2) },
+            Model { attention: Attention::Se, identity_blocks: [1; 4], ..plain(Block2) },
             Model { widths: [24, 40, 72, 48], ..plain(Block4) },
             Model { architecture: Architecture::Vgg, ..Model::new(None, am, 7) },
             Model { architecture: Architecture::Vgg, ..plain(Pools) },

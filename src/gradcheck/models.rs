@@ -23,7 +23,7 @@ pub(super) fn checks(suite: &mut Suite) {
     let vgg = Model { architecture: Architecture::Vgg, ..Model::new(Pools, Loss::Softmax, 7) };
     let cnn = Model { architecture: Architecture::Cnn, ..Model::new(None, Loss::Svm, 7) };
     add(suite, "dnn se block4 softmax".to_owned(), Model { attention: Attention::Se, ..plain });
-    add(suite, "dnn-cbam identity softmax".to_owned(), Model { identity_blocks: 1, ..plain });
+    add(suite, "dnn-cbam identity softmax".to_owned(), Model { identity_blocks: [1; 4], ..plain });
     add(suite, "dnn-cbam wide softmax".to_owned(), Model { widths: [64, 128, 256, 256], ..plain });
     add(suite, "vgg-cbam softmax".to_owned(), vgg);
     add(suite, "cnn-svm svm".to_owned(), cnn);

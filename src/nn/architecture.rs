@@ -79,7 +79,7 @@ impl Model {
         for (i, (&width, here)) in self.widths.iter().zip([Block1, Block2, Block3, Block4]).enumerate() {
             let name = format!("block{}", i + 1);
             h = layers.residual_block(&name, h, width).into();
-            for k in 0..self.identity_blocks {
+            for k in 0..self.identity_blocks[i] {
                 h = identity_block(layers, &format!("{name}.identity{}", k + 1), h, width);
             }
             h = attend_here(layers, h, here);

@@ -266,9 +266,9 @@ mod tests {
             Model::new(Block4, am, 7),
             plain(None),
             plain(Block2),
-            Model { attention: Attention::Se, identity_blocks: 1, ..plain(Block4) },
+            Model { attention: Attention::Se, identity_blocks: [1; 4], ..plain(Block4) },
             Model { widths: [24, 40, 72, 48], ..plain(Block4) },
-            Model { widths: [1, 9, 17, 33], identity_blocks: 1, ..plain(Block2) },
+            Model { widths: [1, 9, 17, 33], identity_blocks: [0, 2, 1, 0], ..plain(Block2) },
             Model { architecture: Architecture::Vgg, ..plain(Pools) },
             Model { architecture: Architecture::Cnn, ..Model::new(None, Loss::Svm, 7) },
         ] {

@@ -21,6 +21,9 @@ pub(crate) const WIDTHS: Widths = [32, 64, 128, 256];
 /// Most channels of a residual block.
 pub(crate) const MAX_WIDTH: usize = 512;
 
+/// Identity blocks behind each of the four residual blocks.
+pub type Depths = [usize; 4];
+
 /// Most identity blocks behind each convolutional one.
 pub(crate) const MAX_IDENTITY_BLOCKS: usize = 8;
 
@@ -90,8 +93,8 @@ pub struct Model {
     #[serde(default)]
     pub attention: Attention,
     /// Identity residual blocks behind each convolutional one of the DNN.
-    #[serde(default)]
-    pub identity_blocks: usize,
+    #[serde(default, with = "depths")]
+    pub identity_blocks: Depths,
     /// Channels of the DNN's four residual blocks.
     #[serde(default = "papers_widths", skip_serializing_if = "are_the_papers")]
     pub widths: Widths,
@@ -99,6 +102,34 @@ pub struct Model {
     pub loss: Loss,
     /// Number of classes.
     pub classes: usize,
+}
+
+/// One number for all four, or four.
+mod depths {
+    use super::Depths;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Counts {
+        Same(usize),
+        Each(Depths),
+    }
+
+    pub(super) fn serialize<S: Serializer>(depths: &Depths, serializer: S) -> Result<S::Ok, S::Error> {
+        match *depths {
+            [first, ..] if *depths == [first; 4] => Counts::Same(first),
+            each => Counts::Each(each),
+        }
+        .serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Depths, D::Error> {
+        Counts::deserialize(deserializer).map(|counts| match counts {
+            Counts::Same(count) => [count; 4],
+            Counts::Each(each) => each,
+        })
+    }
 }
 
 fn papers_widths() -> Widths {
@@ -143,15 +174,15 @@ impl Model {
     /// The paper's network with a CBAM at this position.
     pub const fn new(cbam: CbamPosition, loss: Loss, classes: usize) -> Self {
         let (architecture, attention) = (Architecture::Dnn, Attention::Cbam);
-        Self { architecture, cbam, attention, identity_blocks: 0, widths: WIDTHS, loss, classes }
+        Self { architecture, cbam, attention, identity_blocks: [0; 4], widths: WIDTHS, loss, classes }
     }
 
     /// Checks what a file can say and no one would ask for: the number of identity blocks or of channels, and a
     /// CBAM where the architecture has no place for it.
     pub(crate) fn check(&self) -> Result<(), String> {
         let Self { architecture, cbam, identity_blocks, widths, .. } = *self;
-        if identity_blocks > MAX_IDENTITY_BLOCKS {
-            return Err(format!("a model cannot have {identity_blocks} identity blocks"));
+        if let Some(count) = identity_blocks.iter().find(|&&count| count > MAX_IDENTITY_BLOCKS) {
+            return Err(format!("a model cannot have {count} identity blocks behind another"));
         }
         if let Some(width) = widths.iter().find(|width| !(1..=MAX_WIDTH).contains(width)) {
             return Err(format!("a model cannot have {width} channels"));
@@ -257,6 +288,21 @@ mod tests {
         let plan = g.compile::<f32>(net.loss, Isa::fastest()).unwrap();
         assert_eq!(plan.macs(), 32 * 43_577_586, "multiply-adds, summed by hand from the layers' shapes");
         assert!(2 * plan.arena_bytes() <= plan.unshared_bytes(), "liveness halves the memory at least");
+    }
+
+    /// One number where all four are the same, as in files written before they could differ.
+    #[test]
+    fn identity_blocks_are_one_number_or_four() {
+        for (written, depths) in [("2", [2; 4]), ("[1,1,1,0]", [1, 1, 1, 0])] {
+            let text = format!(
+                r#"{{"architecture":"dnn","cbam":"none","attention":"cbam","identity_blocks":{written},"loss":"softmax","classes":7}}"#
+            );
+            let read: Model = serde_json::from_str(&text).unwrap();
+            assert_eq!(read, Model { identity_blocks: depths, ..model(CbamPosition::None, Loss::Softmax) });
+            assert_eq!(serde_json::to_string(&read).unwrap(), text);
+        }
+        let too_many = Model { identity_blocks: [0, 0, 9, 0], ..model(CbamPosition::None, Loss::Softmax) };
+        assert!(too_many.check().unwrap_err().contains("9 identity blocks"));
     }
 
     /// Summed by hand from the layers' shapes, as above; softmax adds a bias to each class.

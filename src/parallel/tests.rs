@@ -113,7 +113,7 @@ fn other_networks_too() {
     let faces = synthetic::faces(0, Split::Train, 3).unwrap();
     let cnn =
         Model { architecture: Architecture::Cnn, cbam: CbamPosition::None, loss: Loss::Svm, ..dnn_cbam() };
-    let dnn = Model { cbam: CbamPosition::Input, loss: Loss::Softmax, identity_blocks: 1, ..dnn_cbam() };
+    let dnn = Model { cbam: CbamPosition::Input, loss: Loss::Softmax, identity_blocks: [1; 4], ..dnn_cbam() };
     for model in [cnn, dnn] {
         let one = train(model, &faces, 1, (1, 1), Cooperation::default());
         assert!(train(model, &faces, 1, (2, 1), Cooperation::default()) == one, "{model:?}");

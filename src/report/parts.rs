@@ -119,8 +119,8 @@ pub(super) fn configuration(config: &Config) -> Table {
     table.row(["model", model.name()]);
     table.row(["attention", &format!("{} at {}", name(model.attention), name(model.cbam))]);
     if model.architecture == Architecture::Dnn {
-        table.row(["identity blocks", &model.identity_blocks.to_string()]);
-        table.row(["channels of the blocks", &model.widths.map(|c| c.to_string()).join(", ")]);
+        table.row(["identity blocks", &listed(model.identity_blocks)]);
+        table.row(["channels of the blocks", &listed(model.widths)]);
     }
     table.row(["loss", &name(model.loss)]);
     table.row(["classes", &model.classes.to_string()]);
@@ -167,6 +167,10 @@ pub(super) fn fold(fold: Fold) -> String {
 }
 
 /// As the configuration's file has it, without the marks of JSON.
+fn listed(numbers: [usize; 4]) -> String {
+    numbers.map(|n| n.to_string()).join(", ")
+}
+
 fn name(value: impl Serialize) -> String {
     match serde_json::to_value(value).expect("plain data") {
         Value::String(name) => name,

@@ -285,6 +285,8 @@ fn cosine(done: f64) -> f64 {
 pub enum Augmentation {
     /// Rotation by 10 degrees, zoom, shear and shift of 0.1, mirroring.
     Paper,
+    /// The same in wider ranges: rotation by 15 degrees, zoom and shear of 0.2, shift of 0.1.
+    Wide,
     /// Rotation by 15 degrees, zoom of 0.2; contrast of 0.3 and brightness of 0.2 besides.
     Strong,
     /// Images as they are.
@@ -296,6 +298,7 @@ impl Augmentation {
     pub fn ranges(self) -> Augment {
         match self {
             Self::Paper => Augment::paper(),
+            Self::Wide => Augment::wide(),
             Self::Strong => Augment::strong(),
             Self::None => Augment::none(),
         }

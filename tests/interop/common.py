@@ -29,7 +29,7 @@ NETWORKS = {
     "cbam after block 2": ["--cbam", "block2"],
     "cbam after block 3, svm": ["--cbam", "block3", "--loss", "svm"],
     "se, an identity block each": ["--attention", "se", "--identity-blocks", "1"],
-    "wider": ["--widths", "64,128,256,256"],
+    "wider, identity blocks behind some": ["--widths", "64,128,256,256", "--identity-blocks", "1,1,1,0"],
     "vgg": ["--model", "vgg"],
     "vgg-cbam, softmax": ["--model", "vgg-cbam", "--loss", "softmax"],
     "cnn-svm": ["--model", "cnn-svm"],

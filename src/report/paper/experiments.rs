@@ -150,7 +150,7 @@ pub const EXPERIMENTS: [Experiment; 29] = [
     beyond("beyond-mixup", "mixup 0.2", |c| c.refinements.mixup = 0.2),
     beyond("beyond-strong", "stronger augmentation", |c| c.augment = Augmentation::Strong),
     beyond("beyond-average", "averaged weights 0.999", |c| c.refinements.average = 0.999),
-    beyond("beyond-deeper", "identity blocks", |c| c.model.identity_blocks = 1),
+    beyond("beyond-deeper", "identity blocks", |c| c.model.identity_blocks = [1; 4]),
     beyond("beyond-wider", "blocks of 64, 128, 256, 256 channels", |c| c.model.widths = [64, 128, 256, 256]),
     beyond("beyond-se", "squeeze-and-excitation in place of CBAM", |c| c.model.attention = Attention::Se),
 ];
