@@ -34,9 +34,11 @@ export MOUE_REQUIRE_ISA=neon,portable MOUE_ISA=neon
 # Only the kernels are worth optimising here: the rest hardly runs.
 test=(cargo test --target "$target" --config profile.dev.opt-level=0 --config profile.dev.package.moue.opt-level=0
     --config profile.dev.package.moue-kernels.opt-level=2)
-# The network's shapes and the f64 oracle's training take longest under emulation: the first add no instruction to the
+"${test[@]}" -p moue-kernels --lib
+# Both crates in one call, since features are resolved for what is named, and the kernels take longest to build. The
+# network's shapes and the f64 oracle's training take longest under emulation: the first add no instruction to the
 # remainder shapes, the second has no instruction of its own.
-"${test[@]}" -p moue-kernels --lib --test parity -- --skip network_shapes
-"${test[@]}" -p moue --no-default-features --test isas -- --skip stored_losses
+both=(-p moue-kernels -p moue --no-default-features)
+"${test[@]}" "${both[@]}" --test parity --test isas -- --skip network_shapes --skip stored_losses
 # Parity runs every kernel at several thread counts already; with --network the whole network, too.
-if [ "${1:-}" = --network ]; then "${test[@]}" -p moue --no-default-features --test determinism; fi
+if [ "${1:-}" = --network ]; then "${test[@]}" "${both[@]}" --test determinism; fi

@@ -8,5 +8,5 @@ cd "$(dirname "$0")/../.."
 need qemu-x86_64-static qemu-user-static
 export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="qemu-x86_64-static -cpu Nehalem"
 export MOUE_REQUIRE_ISA=portable
-cargo test -p moue-kernels --test parity -- --skip network_shapes
-cargo test -p moue --test isas -- --skip stored_losses
+# Of the workspace, not of the two crates alone: with the features of `cargo test --workspace` nothing is built again.
+cargo test --workspace --test parity --test isas -- --skip network_shapes --skip stored_losses
