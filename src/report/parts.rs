@@ -166,11 +166,12 @@ pub(super) fn fold(fold: Fold) -> String {
     format!("tested on fold {} of {}, by {by}{copies}", fold.index, fold.of)
 }
 
-/// As the configuration's file has it, without the marks of JSON.
+/// With commas between them.
 fn listed(numbers: [usize; 4]) -> String {
     numbers.map(|n| n.to_string()).join(", ")
 }
 
+/// As the configuration's file has it, without the marks of JSON.
 fn name(value: impl Serialize) -> String {
     match serde_json::to_value(value).expect("plain data") {
         Value::String(name) => name,

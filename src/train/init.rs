@@ -52,11 +52,11 @@ pub(super) fn start_from(from: &str, weights: &mut Weights) -> Result<String> {
             own.copy_from_slice(values);
         }
     }
-    let added: Vec<String> = (1..=4)
-        .flat_map(|i| (theirs[i - 1]..own[i - 1]).map(move |k| format!("block{i}.identity{}", k + 1)))
-        .collect();
-    for block in &added {
-        weights.params.get_mut(&format!("{block}.bn2.gamma")).expect("as the network names it").fill(0.0);
+    let is_new = |name: &String| name.ends_with(".bn2.gamma") && source.params.get(name).is_none();
+    let added: Vec<String> =
+        weights.params.tensors().map(|(spec, _)| spec.name.clone()).filter(is_new).collect();
+    for gain in &added {
+        weights.params.get_mut(gain).expect("its own name").fill(0.0);
     }
     let grown =
         if added.is_empty() { String::new() } else { format!("; {} identity blocks are added", added.len()) };
