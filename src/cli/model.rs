@@ -137,14 +137,13 @@ impl ModelArgs {
         if identity_blocks != model.identity_blocks && model.architecture != Architecture::Dnn {
             return Err(Error::Usage(format!("--identity-blocks: the weights are of a {}", model.name())));
         }
-        if let Some((count, own)) =
-            identity_blocks.iter().zip(model.identity_blocks).find(|&(&count, own)| count < own)
-        {
+        let asked = Model { identity_blocks, ..model };
+        if let Some((own, count)) = asked.lacks_blocks_of(&model) {
             return Err(Error::Usage(format!(
                 "--identity-blocks: the weights have {own} where {count} are asked for; blocks can only be added"
             )));
         }
-        Ok(Model { loss: self.loss(model.loss)?, identity_blocks, classes: 0, ..model })
+        Ok(Model { loss: self.loss(model.loss)?, classes: 0, ..asked })
     }
 
     fn loss(&self, default: Loss) -> Result<Loss> {

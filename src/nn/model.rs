@@ -196,6 +196,12 @@ impl Model {
         Ok(())
     }
 
+    /// The number of identity blocks that `other` has and the number here, where those are fewer: blocks can be added to
+    /// a network, and none left out.
+    pub(crate) fn lacks_blocks_of(&self, other: &Self) -> Option<(usize, usize)> {
+        other.identity_blocks.into_iter().zip(self.identity_blocks).find(|(theirs, own)| own < theirs)
+    }
+
     /// What the logits are multiplied with before the softmax: AM-Softmax's s, or 1. (An SVM's scores are no
     /// logarithms of odds: their softmax ranks classes, but is not calibrated.)
     pub fn logit_scale(&self) -> f64 {

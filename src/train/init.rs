@@ -38,9 +38,8 @@ pub(super) fn start_from(from: &str, weights: &mut Weights) -> Result<String> {
     let source = named_weights(from)?;
     let path = path_of(from);
     let body = |model: Model| Model { loss: Loss::Softmax, classes: 1, identity_blocks: [0; 4], ..model };
-    let (own, theirs) = (weights.model.identity_blocks, source.model.identity_blocks);
-    let fits = own.iter().zip(theirs).all(|(&own, theirs)| own >= theirs);
-    if body(source.model) != body(weights.model) || !fits {
+    let lacking = weights.model.lacks_blocks_of(&source.model);
+    if body(source.model) != body(weights.model) || lacking.is_some() {
         let (theirs, ours) = (describe(source.model), describe(weights.model));
         return Err(Error::format(path, format!("weights of {theirs}, but what is trained is {ours}")));
     }
