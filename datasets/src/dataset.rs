@@ -167,15 +167,6 @@ impl Dataset {
     pub fn fold(&self, folds: usize, fold: usize) -> Result<(Faces, Faces)> {
         folds::fold(&self.train, &self.classes, folds, fold)
     }
-
-    /// Fold `fold` of `folds` of the training split with subjects kept apart; see
-    /// [`folds::fold_by_subject`].
-    ///
-    /// # Errors
-    /// As [`folds::fold_by_subject`].
-    pub fn fold_by_subject(&self, folds: usize, fold: usize) -> Result<(Faces, Faces)> {
-        folds::fold_by_subject(&self.train, &self.classes, folds, fold)
-    }
 }
 
 #[cfg(test)]

@@ -10,9 +10,6 @@ use serde::Serialize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Copies of each image with `--paper-folds`.
-const PAPER_COPIES: u8 = 5;
-
 /// Cross-validate: train on all folds of the training split but one, test on that one, for each fold in turn.
 ///
 /// Only the images that are trained on are augmented, after the cut, so that no copy of a tested face is seen in
@@ -66,9 +63,9 @@ struct CrossValidation {
 
 impl Args {
     fn fold(&self, index: usize) -> Fold {
-        let copies = self.copies.unwrap_or(if self.paper_folds { PAPER_COPIES } else { 0 });
+        let unless_told = if self.paper_folds { Fold::PAPER_COPIES } else { 0 };
         Fold {
-            copies: copies.into(),
+            copies: self.copies.map_or(unless_told, usize::from),
             leaky: self.paper_folds,
             ..Fold::new(self.folds as usize, index, self.by)
         }
@@ -107,15 +104,8 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
     };
     let config = args.recipe.config(None)?;
     let dataset = data::open(&config.data, config.limit)?;
-    if args.by == Folding::Image && dataset.train.subjects.is_some() {
-        errln!(
-            "moue: warning: cut by image, a person may be in both parts, and is recognised again; see --by subject"
-        );
-    }
-    if args.paper_folds {
-        errln!(
-            "moue: warning: --paper-folds: copies of tested faces are trained on; this is no accuracy of unseen faces"
-        );
+    for leak in args.fold(0).leaks(Some(&dataset.train)) {
+        errln!("moue: warning: the folds are {leak}");
     }
     let given = [("--init", config.init.is_some()), ("--teacher", config.distillation.is_some())];
     for (option, _) in given.into_iter().filter(|(_, given)| *given) {

@@ -3,7 +3,7 @@
 use super::recipe::{RECIPE, RecipeArgs, default_folder, stop_signal};
 use super::{Context, data};
 use crate::error::Result;
-use crate::output::outln;
+use crate::output::{errln, outln};
 use crate::parallel::{Cooperation, Team};
 use crate::train::{Config, Fold, Folding, Options, Report, Resume, RunFolder, Session, Sets};
 use crate::{Graph, Phase};
@@ -65,6 +65,11 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
     let team = context.link.as_ref().map(|link| Arc::new(Team::new(link.clone(), config.cooperation)));
     let peers: &dyn Peers = team.as_deref().map_or(&Alone, |team| team);
     let sets = Sets::new(data::open_with(&config.data, config.limit, peers)?, &config)?;
+    if leads {
+        for leak in config.fold.iter().flat_map(|fold| fold.leaks(Some(&sets.train))) {
+            errln!("moue: warning: the folds are {leak}");
+        }
+    }
     let options = Options {
         isa: context.isa,
         quiet: context.quiet,

@@ -9,12 +9,12 @@ use crate::infer::Classifier;
 use crate::train::{EpochRow, Record, Sets};
 use crate::weights::Facts;
 use moue_datasets::message::{excerpt, shown};
-use moue_datasets::{Face, Split};
+use moue_datasets::{Face, Faces, Split};
 use moue_kernels::Isa;
 use std::path::{Path, PathBuf};
 
 /// Most misclassified faces that are shown.
-const MISTAKES: usize = 24;
+pub(super) const MISTAKES: usize = 24;
 
 /// Weights, measured on the data of their run.
 #[derive(Clone, Debug)]
@@ -148,6 +148,7 @@ pub fn run_report(
     let config = &record.config;
     let (model, loss) = (config.model.name(), config.model.loss.name());
     let mut document = Document::new(format!("{model} with {loss} on {}", excerpt(&config.data)));
+    let train = evaluation.ok().map(|(.., sets)| &sets.train);
     match evaluation {
         Ok((evaluated, _, sets)) => summary(&mut document, record, evaluated, sets),
         Err(reason) => document.warning(format!(
@@ -155,7 +156,7 @@ pub fn run_report(
              need its weights and its data: {reason}"
         )),
     }
-    warnings(&mut document, record);
+    warnings(&mut document, record, train);
     curves(&mut document, record);
     if let Ok((evaluated, fitted, sets)) = evaluation {
         document.heading("Confusion");
@@ -208,17 +209,14 @@ fn summary(document: &mut Document, record: &Record, evaluated: &Evaluated, sets
     }
 }
 
-fn warnings(document: &mut Document, record: &Record) {
+fn warnings(document: &mut Document, record: &Record, train: Option<&Faces>) {
     if record.config.data == "synthetic" {
         document.warning(
             "The faces are synthetic, drawn by this program: nothing here says anything of real ones.",
         );
     }
-    if record.config.fold.is_some_and(|fold| fold.leaky) {
-        document.warning(
-            "The folds were cut after augmentation, as in the paper: copies of tested faces were trained on, and the \
-             accuracy is not one of unseen faces.",
-        );
+    for leak in record.config.fold.iter().flat_map(|fold| fold.leaks(train)) {
+        document.warning(format!("The folds are {leak}."));
     }
 }
 
@@ -233,7 +231,7 @@ fn curves(document: &mut Document, record: &Record) {
     let caption = "Mean loss of the training images in each epoch.";
     document.figure(parts::chart("loss", curve_chart("loss", Scale::Number, &loss), alt, caption));
 
-    let held = if last.validation_accuracy.is_some() { "validation" } else { "test" };
+    let held = last.held().map_or("held out", |(split, _)| split.name());
     let accuracy = [
         parts::curve("training, augmented", rows, |row| Some(row.train_accuracy)),
         parts::curve(held, rows, EpochRow::held_accuracy),

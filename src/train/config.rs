@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::nn::{Loss, Model, Targets};
 use crate::optim::Method;
 use crate::parallel::Cooperation;
-use moue_datasets::{Augment, MAX_CLASSES};
+use moue_datasets::{Augment, Faces, MAX_CLASSES};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -225,6 +225,23 @@ impl Fold {
     pub fn new(of: usize, index: usize, by: Folding) -> Self {
         Self { of, index, by, copies: 0, leaky: false }
     }
+
+    /// Fixed copies of each image where the paper's way of cutting is shown: our choice.
+    pub(crate) const PAPER_COPIES: usize = 5;
+
+    /// How the folds of `faces`, where they are at hand, are cut such that what is tested was seen in training, in words
+    /// that follow "the folds are".
+    pub fn leaks(&self, faces: Option<&Faces>) -> impl Iterator<Item = &'static str> + use<> {
+        let persons = self.by == Folding::Image && faces.is_some_and(|faces| faces.subjects.is_some());
+        let persons = persons.then_some(
+            "cut by image: a person may be in both parts, and is recognised again (--by subject keeps persons apart)",
+        );
+        let copies = self.leaky.then_some(
+            "cut after augmentation, as in the paper: copies of tested faces are trained on, and the accuracy is not \
+             one of unseen faces",
+        );
+        persons.into_iter().chain(copies)
+    }
 }
 
 /// What is dealt to folds.
@@ -308,6 +325,20 @@ impl Augmentation {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use moue_datasets::{Dataset, OpenOptions};
+
+    #[test]
+    fn folds_tell_what_leaks() {
+        let options = OpenOptions { synthetic_per_class: 1, ..OpenOptions::default() };
+        let unnamed = Dataset::open("synthetic", &options).unwrap().train;
+        let named = Faces { subjects: Some(vec![0; unnamed.len()]), ..unnamed.clone() };
+        let by_image = Fold::new(5, 0, Folding::Image);
+        let leaky = Fold { copies: 5, leaky: true, ..by_image };
+        let count = |fold: Fold, faces| fold.leaks(faces).count();
+        assert_eq!((count(by_image, Some(&unnamed)), count(by_image, Some(&named))), (0, 1));
+        assert_eq!((count(leaky, None), count(leaky, Some(&named))), (1, 2));
+        assert_eq!(count(Fold::new(5, 0, Folding::Subject), Some(&named)), 0);
+    }
 
     #[test]
     fn absurd_values_are_refused_by_name() {

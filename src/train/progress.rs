@@ -2,6 +2,7 @@
 
 use super::Config;
 use super::config::MAX_STEPS;
+use moue_datasets::Split;
 use serde::{Deserialize, Serialize};
 
 /// Sums over the steps of an epoch.
@@ -151,18 +152,22 @@ pub struct EpochRow {
 }
 
 impl EpochRow {
+    /// The watched split and the accuracy on it, if there is one.
+    pub fn held(&self) -> Option<(Split, f64)> {
+        let validation = self.validation_accuracy.map(|accuracy| (Split::Validation, accuracy));
+        validation.or(self.test_accuracy.map(|accuracy| (Split::Test, accuracy)))
+    }
+
     /// Accuracy on the watched split, if there is one.
     pub fn held_accuracy(&self) -> Option<f64> {
-        self.validation_accuracy.or(self.test_accuracy)
+        self.held().map(|(_, accuracy)| accuracy)
     }
 
     /// As a line for people.
     pub fn line(&self, epochs: u64) -> String {
-        let held = match (self.validation_accuracy, self.test_accuracy) {
-            (Some(a), _) => format!(", validation {:.2} %", 100.0 * a),
-            (None, Some(a)) => format!(", test {:.2} %", 100.0 * a),
-            (None, None) => String::new(),
-        };
+        let held = self
+            .held()
+            .map_or(String::new(), |(split, accuracy)| format!(", {split} {:.2} %", 100.0 * accuracy));
         format!(
             "epoch {}/{epochs}: loss {:.4}, train {:.2} %{held}, {:.0} images/s",
             self.epoch,
