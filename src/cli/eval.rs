@@ -49,12 +49,9 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
     )?;
 
     let begin = Instant::now();
-    let recognised = classifier.classify(faces)?;
-    let classes = classifier.classes().to_vec();
-    let truths = faces.labels.iter().map(|&label| truth[usize::from(label)]);
-    let confusion = Confusion::of(classes.len(), truths.zip(recognised));
+    let confusion = Confusion::of_faces(&mut classifier, faces, &truth)?;
     let seconds = begin.elapsed().as_secs_f64();
-    let evaluation = Evaluation::new(split, classes, confusion, seconds);
+    let evaluation = Evaluation::new(split, classifier.classes().to_vec(), confusion, seconds);
     context.print(&evaluation, || evaluation.print());
     Ok(())
 }

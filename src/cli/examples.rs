@@ -48,7 +48,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         "reproduce",
         &[
             "moue reproduce --data synthetic --limit 70 --epochs 1    to try it",
-            "moue reproduce --data fer2013.csv --ckplus ck+ --hours 8",
+            "moue reproduce --data fer2013-public.csv --ckplus ck+ --hours 8",
         ],
     ),
     (

@@ -42,7 +42,7 @@ pub(super) struct Args {
     /// Train each model on FER2013 with N seeds, from 0 on: all with the first one, then all with the next.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000))]
     seeds: u64,
-    /// Stop after this time.
+    /// Train for this time; what is then not finished goes on with the same command.
     #[arg(long, value_name = "H", value_parser = hours)]
     hours: Option<f64>,
     /// Run these experiments only (see --list); the report has all.
@@ -150,6 +150,13 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
         errln!("measuring what there is, for the report");
     }
     let (page, outcomes) = write_report(&args, &inputs, context)?;
+    for (outcome, run) in
+        outcomes.iter().flat_map(|outcome| outcome.runs.iter().map(move |run| (outcome, run)))
+    {
+        if let (Err(reason), true) = (&run.evaluated, inputs.get(outcome.experiment.source).is_some()) {
+            errln!("moue: warning: {}, {}: {reason}", outcome.experiment.name, run.name());
+        }
+    }
     match trained {
         Err(Error::Interrupted(_)) => {
             let page = shown(&page);
@@ -195,12 +202,20 @@ fn train_all(args: &Args, inputs: &Inputs, begin: Instant, context: &Context) ->
         team: None,
     };
     let stop = stop_signal();
+    let stopped = || stop.load(Ordering::Relaxed);
+    let over = || options.stop_at.is_some_and(|moment| Instant::now() >= moment);
     let mut runs = Vec::new();
     for experiment in args.wanted() {
         let (name, Some(data)) = (experiment.name, inputs.get(experiment.source)) else { continue };
         match experiment.missing(inputs) {
             Some(reason) => errln!("moue: warning: {name}: {reason}"),
-            None => runs.extend(experiment.runs().into_iter().map(|run| (experiment, data, run))),
+            None => {
+                let fold = experiment.runs()[0].fold;
+                for leak in fold.iter().flat_map(|fold| fold.leaks(Some(&data.dataset.train))) {
+                    errln!("moue: warning: {name}: the folds are {leak}");
+                }
+                runs.extend(experiment.runs().into_iter().map(|run| (experiment, data, run)))
+            }
         }
     }
     // Stable: the order of the list within a seed.
@@ -208,12 +223,16 @@ fn train_all(args: &Args, inputs: &Inputs, begin: Instant, context: &Context) ->
     let mut failed = 0;
     for (experiment, data, run) in runs {
         let (name, seed) = (experiment.name, run.seed);
-        let late = options.stop_at.is_some_and(|moment| Instant::now() >= moment);
-        if late || stop.load(Ordering::Relaxed) {
+        if stopped() {
             return Err(Error::Interrupted(format!("stopped before {name}, seed {seed}")));
+        }
+        if over() {
+            break;
         }
         match train(args, experiment, data, run, &options, &stop) {
             Ok(()) => {}
+            // The end of --hours ends the work, and is no failure.
+            Err(Error::Interrupted(_)) if over() && !stopped() => break,
             Err(error @ Error::Interrupted(_)) => return Err(error),
             Err(error) => {
                 errln!("moue: warning: {name}, seed {seed}: {error}");

@@ -1,5 +1,8 @@
 //! Which class was taken for which.
 
+use crate::error::Result;
+use crate::infer::Classifier;
+use moue_datasets::Faces;
 use serde::Serialize;
 
 /// Counts of images by true and recognised class.
@@ -15,6 +18,16 @@ impl Confusion {
         let mut counts = vec![vec![0; classes]; classes];
         pairs.into_iter().for_each(|(truth, answer)| counts[truth][answer] += 1);
         Self { counts }
+    }
+
+    /// What `classifier`, with its views, takes `faces` for, whose labels are indices into `map`.
+    ///
+    /// # Errors
+    /// No faces, or inconsistent ones.
+    pub fn of_faces(classifier: &mut Classifier, faces: &Faces, map: &[usize]) -> Result<Self> {
+        let recognised = classifier.classify(faces)?;
+        let truths = faces.labels.iter().map(|&label| map[usize::from(label)]);
+        Ok(Self::of(classifier.classes().len(), truths.zip(recognised)))
     }
 
     /// A row is a true class, a column a recognised one.

@@ -56,8 +56,9 @@ pub enum Protocol {
 
 /// Folds of every cross-validation here.
 const FOLDS: usize = 5;
-/// Fixed copies, where there are some.
-const COPIES: usize = 5;
+
+/// The experiment that each change of the recipe is compared with: DNN + CBAM with softmax.
+pub(super) const BASE: &str = "fer-dnn-plus-cbam";
 
 /// One of the paper's comparisons, or one of ours beside it.
 #[derive(Clone, Copy, Debug)]
@@ -114,18 +115,25 @@ const fn beyond(name: &'static str, title: &'static str, change: fn(&mut Config)
     Experiment { change, ..fer(name, title, dnn(CbamPosition::Block4, Loss::Softmax)) }
 }
 
-const fn ck(name: &'static str, title: &'static str, by: Folding, copies: usize, leaky: bool) -> Experiment {
+/// DNN-CBAM on each fold of `source` in turn.
+const fn folds(name: &'static str, title: &'static str, source: Source, protocol: Protocol) -> Experiment {
     let model = dnn(CbamPosition::Block4, Loss::AM_SOFTMAX);
-    let protocol = Protocol::Folds { by, copies, leaky };
-    Experiment { name, title, model, source: Source::CkPlus, protocol, seeds: 1, change: unchanged }
+    Experiment { name, title, model, source, protocol, seeds: 1, change: unchanged }
 }
 
+/// Folds of images, and of persons, that are trained on in new versions in every epoch.
+const BY_IMAGE: Protocol = Protocol::Folds { by: Folding::Image, copies: 0, leaky: false };
+const BY_PERSON: Protocol = Protocol::Folds { by: Folding::Subject, copies: 0, leaky: false };
+/// Folds of images with fixed copies, made before the cut, and the same after it.
+const LEAKY: Protocol = Protocol::Folds { by: Folding::Image, copies: Fold::PAPER_COPIES, leaky: true };
+const COPIED: Protocol = Protocol::Folds { by: Folding::Image, copies: Fold::PAPER_COPIES, leaky: false };
+
 /// All of them, in the order in which they are run: what the paper claims first.
-pub const EXPERIMENTS: [Experiment; 29] = [
+pub const EXPERIMENTS: [Experiment; 31] = [
     fer("fer-dnn-cbam", "DNN-CBAM", dnn(CbamPosition::Block4, Loss::AM_SOFTMAX)),
-    ck("ckplus-dnn-cbam", "DNN-CBAM", Folding::Image, 0, false),
+    folds("ckplus-dnn-cbam", "DNN-CBAM", Source::CkPlus, BY_IMAGE),
     fer("fer-dnn", "DNN", dnn(CbamPosition::None, Loss::Softmax)),
-    fer("fer-dnn-plus-cbam", "DNN + CBAM", dnn(CbamPosition::Block4, Loss::Softmax)),
+    fer(BASE, "DNN + CBAM", dnn(CbamPosition::Block4, Loss::Softmax)),
     fer("fer-cnn-svm", "CNN-SVM", of(Architecture::Cnn, CbamPosition::None, Loss::Svm)),
     fer("fer-vgg", "VGG", of(Architecture::Vgg, CbamPosition::None, Loss::Softmax)),
     fer("fer-vgg-cbam", "VGG-CBAM", of(Architecture::Vgg, CbamPosition::Pools, Loss::Softmax)),
@@ -134,9 +142,10 @@ pub const EXPERIMENTS: [Experiment; 29] = [
     fer("fer-cbam-block1", "CBAM after block 1", dnn(CbamPosition::Block1, Loss::AM_SOFTMAX)),
     fer("fer-cbam-block2", "CBAM after block 2", dnn(CbamPosition::Block2, Loss::AM_SOFTMAX)),
     fer("fer-cbam-block3", "CBAM after block 3", dnn(CbamPosition::Block3, Loss::AM_SOFTMAX)),
-    ck("ckplus-by-person", "DNN-CBAM, nobody in both parts", Folding::Subject, 0, false),
-    ck("ckplus-paper-folds", "DNN-CBAM, copies made before the cut (leak)", Folding::Image, COPIES, true),
-    ck("ckplus-same-copies", "DNN-CBAM, the same copies made after the cut", Folding::Image, COPIES, false),
+    folds("ckplus-by-person", "DNN-CBAM, nobody in both parts", Source::CkPlus, BY_PERSON),
+    folds("ckplus-paper-folds", "DNN-CBAM, copies made before the cut (leak)", Source::CkPlus, LEAKY),
+    folds("ckplus-same-copies", "DNN-CBAM, the same copies made after the cut", Source::CkPlus, COPIED),
+    folds("fer-folds", "DNN-CBAM, five folds of the training images", Source::Fer2013, BY_IMAGE),
     beyond("beyond-cosine", "cosine schedule", |c| c.schedule = Schedule::Cosine),
     beyond("beyond-restarts", "warm restarts", |c| c.schedule = Schedule::Restarts),
     beyond("beyond-plateau", "halved on a plateau", |c| c.schedule = Schedule::Plateau),
@@ -148,6 +157,7 @@ pub const EXPERIMENTS: [Experiment; 29] = [
     beyond("beyond-balance", "class-balanced sampling", |c| c.refinements.balance = true),
     beyond("beyond-erasing", "random erasing 0.25", |c| c.refinements.erase = 0.25),
     beyond("beyond-mixup", "mixup 0.2", |c| c.refinements.mixup = 0.2),
+    beyond("beyond-wide", "wider ranges of augmentation", |c| c.augment = Augmentation::Wide),
     beyond("beyond-strong", "stronger augmentation", |c| c.augment = Augmentation::Strong),
     beyond("beyond-average", "averaged weights 0.999", |c| c.refinements.average = 0.999),
     beyond("beyond-deeper", "identity blocks", |c| c.model.identity_blocks = [1; 4]),
@@ -209,6 +219,11 @@ impl Progress {
 }
 
 impl Experiment {
+    /// Whether it is one change of the recipe, there to choose by.
+    pub fn is_choice(&self) -> bool {
+        self.name.starts_with("beyond-")
+    }
+
     /// Its runs.
     pub fn runs(&self) -> Vec<Run> {
         match self.protocol {
@@ -268,10 +283,9 @@ impl Experiment {
         if data.dataset.train.is_empty() {
             return Some(format!("{} has no training split", data.spec));
         }
-        // A split that steers the learning rate is no test of it.
-        let watches = self.config(data, self.runs()[0], 1).schedule == Schedule::Plateau;
-        (watches && data.dataset.validation.is_none())
-            .then(|| format!("{} has no validation split for the schedule to watch", data.spec))
+        let held_out = data.dataset.validation.is_some() || data.dataset.test.is_some();
+        (self.protocol == Protocol::Splits && !held_out)
+            .then(|| format!("{} has neither a validation nor a test split", data.spec))
     }
 
     /// What `run` has left below `out`.
@@ -346,7 +360,7 @@ mod tests {
         for (experiment, run) in runs {
             assert!(folders.insert(experiment.folder(Path::new("out"), run)), "{}: {run:?}", experiment.name);
         }
-        assert_eq!(folders.len(), 25 * 3 + 4 * FOLDS);
+        assert_eq!(folders.len(), 26 * 3 + 5 * FOLDS);
     }
 
     #[test]
@@ -357,6 +371,11 @@ mod tests {
         assert_eq!((nothing.state(), nothing.of), ("missing data", 1500));
         assert_eq!(nothing.missing.as_deref(), Some("no CK+ was given"));
         let data = Data { spec: "synthetic".into(), limit: None, dataset: few_faces() };
+        let train_only = Dataset { validation: None, test: None, ..data.dataset.clone() };
+        let train_only = Data { dataset: train_only, ..data.clone() };
+        let inputs = Inputs { fer2013: Some(train_only), ckplus: None };
+        assert!(progress("fer-dnn", &inputs).missing.unwrap().contains("neither a validation"));
+        assert_eq!(progress("fer-folds", &inputs).state(), "not run");
         let inputs = Inputs { fer2013: None, ckplus: Some(data) };
         assert_eq!(progress("ckplus-dnn-cbam", &inputs).state(), "not run");
         assert!(progress("ckplus-by-person", &inputs).missing.unwrap().contains("who is on an image"));

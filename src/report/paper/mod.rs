@@ -30,7 +30,7 @@ pub fn paper_report(outcomes: &[Outcome], inputs: &Inputs, command: &str, isa: I
     document.text("Of the machine that wrote this report; runs that were copied here may come from another.");
     document.table(platform::platform(isa));
     items::accuracy_fer2013(&mut document, outcomes);
-    items::accuracy_ckplus(&mut document, outcomes);
+    items::accuracy_ckplus(&mut document, outcomes, inputs);
     items::confusion(&mut document, outcomes);
     items::cbam_positions(&mut document, outcomes);
     items::augmentation(&mut document, inputs)?;

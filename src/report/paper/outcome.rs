@@ -1,10 +1,13 @@
 //! What an experiment came to.
 
-use super::{Experiment, Inputs, Progress, Protocol};
+use super::experiments::BASE;
+use super::{Data, Experiment, Inputs, Progress, Protocol};
 use crate::error::{Error, Result};
-use crate::report::mean_and_deviation;
+use crate::infer::Classifier;
 use crate::report::run::{Evaluated, Mistake};
+use crate::report::{Confusion, match_classes, mean_and_deviation};
 use crate::train::{EpochRow, Record, Sets};
+use crate::views::Views;
 use moue_datasets::message::shown;
 use moue_kernels::Isa;
 use std::path::Path;
@@ -23,14 +26,27 @@ pub type Measure = fn(&Measured) -> Option<f64>;
 pub struct Measured {
     /// What it wrote down.
     pub record: Record,
-    /// Its weights on what they are tested on; nothing without the data.
-    pub evaluated: Option<Evaluated>,
+    /// Its weights on what they are tested on; or why they were not measured.
+    pub evaluated: std::result::Result<Evaluated, String>,
+    /// Accuracy of its last weights on the watched images with more than one view; only of what recipes are compared
+    /// with.
+    pub by_views: Vec<(Views, f64)>,
 }
 
 impl Measured {
     /// Accuracy of its weights, 0 to 1.
     pub fn accuracy(&self) -> Option<f64> {
-        Some(self.evaluated.as_ref()?.confusion().accuracy())
+        Some(self.evaluated.as_ref().ok()?.confusion().accuracy())
+    }
+
+    /// Accuracy on the watched images after the last epoch.
+    pub fn last(&self) -> Option<f64> {
+        self.record.rows.last()?.held_accuracy()
+    }
+
+    /// The same with `views` of each face.
+    pub fn with_views(&self, views: Views) -> Option<f64> {
+        self.by_views.iter().find(|(of, _)| *of == views).map(|(_, accuracy)| *accuracy)
     }
 
     /// Mean accuracy on the watched images after each of the last three epochs: with a rate that never falls,
@@ -48,7 +64,7 @@ impl Measured {
     }
 
     /// Which of an experiment's runs it is.
-    pub(super) fn name(&self) -> String {
+    pub fn name(&self) -> String {
         match self.record.config.fold {
             Some(fold) => format!("fold {}", fold.index),
             None => format!("seed {}", self.record.config.seed),
@@ -57,14 +73,14 @@ impl Measured {
 
     /// Epochs, seed, split, images and weights of the accuracy.
     fn provenance(&self) -> Option<String> {
-        let evaluated = self.evaluated.as_ref()?;
+        let evaluated = self.evaluated.as_ref().ok()?;
         let best = if self.is_best() { format!("best of {} epochs: ", self.epochs()) } else { String::new() };
         Some(format!("{best}{}", evaluated.provenance()))
     }
 
     /// Whether the weights are those of the best epoch and not of the last.
     fn is_best(&self) -> bool {
-        self.evaluated.as_ref().is_some_and(|evaluated| evaluated.weights == self.record.best())
+        self.evaluated.as_ref().is_ok_and(|evaluated| evaluated.weights == self.record.best())
     }
 }
 
@@ -85,10 +101,11 @@ impl Outcome {
     /// Measures what `experiment` has left below `out`, on `inputs`; `epochs` is what each run is to have.
     ///
     /// Where a run's best epoch was chosen by the images that it is tested on, the weights of its last epoch are
-    /// measured.
+    /// measured. What recipes are chosen by is tested on what was watched, not on a split that is kept for the end.
+    /// A run that cannot be measured takes nothing from the others: it says why.
     ///
     /// # Errors
-    /// Files of a run that cannot be read, or that are of other options or data.
+    /// What a run wrote down cannot be read, or is of other options.
     pub fn of(
         experiment: Experiment,
         out: &Path,
@@ -98,9 +115,19 @@ impl Outcome {
     ) -> Result<Self> {
         let records = experiment.records(out, inputs)?;
         let progress = experiment.progress(&records, inputs, epochs);
-        let measure =
-            |record| Ok(Measured { evaluated: evaluate(experiment, &record, inputs, isa)?, record });
-        let runs = records.into_iter().map(measure).collect::<Result<_>>()?;
+        let measure = |record: Record| {
+            let Some(data) = inputs.get(experiment.source) else {
+                let evaluated = Err("needs its data".to_owned());
+                return Measured { record, evaluated, by_views: Vec::new() };
+            };
+            let evaluated = evaluate(experiment, &record, data, isa)
+                .map_err(|error| format!("could not be measured: {error}"));
+            // Unreadable weights are told of above.
+            let by_views =
+                if experiment.name == BASE { by_views(&record, data, isa) } else { Ok(Vec::new()) };
+            Measured { record, evaluated, by_views: by_views.unwrap_or_default() }
+        };
+        let runs = records.into_iter().map(measure).collect();
         Ok(Self { experiment, progress, epochs: experiment.epochs(epochs), runs })
     }
 
@@ -127,10 +154,15 @@ impl Outcome {
         mean(self.complete().filter_map(difference))
     }
 
-    /// The accuracy of each run that is not complete.
-    pub(super) fn incomplete(&self) -> impl Iterator<Item = String> {
-        self.runs.iter().filter(|run| !self.is_complete(run)).filter_map(|run| {
-            let (accuracy, had, name) = (100.0 * run.accuracy()?, run.epochs(), run.name());
+    /// Seeds of its complete runs.
+    pub(super) fn seeds(&self) -> Vec<String> {
+        self.complete().map(|run| run.record.config.seed.to_string()).collect()
+    }
+
+    /// `measure` of each run that is not complete.
+    pub(super) fn incomplete(&self, measure: Measure) -> impl Iterator<Item = String> {
+        self.runs.iter().filter(|run| !self.is_complete(run)).filter_map(move |run| {
+            let (accuracy, had, name) = (100.0 * measure(run)?, run.epochs(), run.name());
             let planned = run.record.config.epochs;
             Some(format!("{accuracy:.2} % ({name}, {had} epochs of {planned}, {} asked for)", self.epochs))
         })
@@ -147,12 +179,12 @@ impl Outcome {
 
     /// What is measured of those.
     pub(super) fn evaluated(&self) -> impl Iterator<Item = &Evaluated> {
-        self.shown().filter_map(|run| run.evaluated.as_ref())
+        self.shown().filter_map(|run| run.evaluated.as_ref().ok())
     }
 
     /// Epochs, seeds, split, images and weights of the mean accuracy; without a complete run those of the first.
     pub(super) fn provenance(&self) -> Option<String> {
-        let complete: Vec<&Measured> = self.complete().filter(|run| run.evaluated.is_some()).collect();
+        let complete: Vec<&Measured> = self.complete().filter(|run| run.evaluated.is_ok()).collect();
         match complete[..] {
             [] => self.runs.first()?.provenance(),
             [run] if self.experiment.runs().len() == 1 => run.provenance(),
@@ -162,7 +194,7 @@ impl Outcome {
 
     /// That of what figures and confusions show.
     pub(super) fn shown_provenance(&self) -> Option<String> {
-        let shown: Vec<&Measured> = self.shown().filter(|run| run.evaluated.is_some()).collect();
+        let shown: Vec<&Measured> = self.shown().filter(|run| run.evaluated.is_ok()).collect();
         match shown[..] {
             [run] => run.provenance(),
             _ => self.provenance_of(&shown),
@@ -172,7 +204,7 @@ impl Outcome {
     /// What `runs` have in common.
     fn provenance_of(&self, runs: &[&Measured]) -> Option<String> {
         let first = runs.first()?;
-        let Evaluated { weights, split, .. } = first.evaluated.as_ref()?;
+        let Evaluated { weights, split, .. } = first.evaluated.as_ref().ok()?;
         let (least, most) =
             runs.iter().fold((u64::MAX, 0), |(a, b), run| (a.min(run.epochs()), b.max(run.epochs())));
         let epochs = if least == most { least.to_string() } else { format!("{least} to {most}") };
@@ -180,7 +212,8 @@ impl Outcome {
             true => format!("best of {epochs} epochs"),
             false => format!("after epoch {epochs}"),
         };
-        let images: usize = runs.iter().filter_map(|run| Some(run.evaluated.as_ref()?.scored.images())).sum();
+        let images: usize =
+            runs.iter().filter_map(|run| Some(run.evaluated.as_ref().ok()?.scored.images())).sum();
         let folder = weights.parent().unwrap_or(Path::new(""));
         let file = weights.file_name().unwrap_or_default().to_string_lossy();
         Some(match self.experiment.protocol {
@@ -213,19 +246,31 @@ impl Outcome {
     }
 }
 
-/// Measures the run `record`, if its data was given.
-fn evaluate(experiment: Experiment, record: &Record, inputs: &Inputs, isa: Isa) -> Result<Option<Evaluated>> {
-    let Some(data) = inputs.get(experiment.source) else { return Ok(None) };
+/// Measures the run `record` on `data`.
+fn evaluate(experiment: Experiment, record: &Record, data: &Data, isa: Isa) -> Result<Evaluated> {
     let sets = Sets::new(data.dataset.clone(), &record.config)?;
-    let chosen_elsewhere = sets.watched().map(|s| s.0) != sets.tested().map(|s| s.0);
-    let weights = if chosen_elsewhere { record.best() } else { record.last() };
-    let measured = Evaluated::measure(&weights, &sets, None, &data.spec, isa)?;
+    let [watched, tested] = [sets.watched(), sets.tested()].map(|held| held.map(|(split, _)| *split));
+    let split = if experiment.is_choice() { watched } else { tested };
+    let weights = if watched == split { record.last() } else { record.best() };
+    let measured = Evaluated::measure(&weights, &sets, split, &data.spec, isa)?;
     let (trained, found) = (measured.facts.images, sets.train.len());
     if trained != found {
         let reason = format!("trained on {trained} images, but {} has {found} to train on", data.spec);
         return Err(Error::format(&record.path, reason));
     }
-    Ok(Some(measured))
+    Ok(measured)
+}
+
+/// Accuracy of the last weights of `record` on what it watched, with more than one view of each face.
+fn by_views(record: &Record, data: &Data, isa: Isa) -> Result<Vec<(Views, f64)>> {
+    let (weights, sets) = (record.last(), Sets::new(data.dataset.clone(), &record.config)?);
+    let Some((_, faces)) = sets.watched() else { return Ok(Vec::new()) };
+    let accuracy = |views| {
+        let mut classifier = Classifier::load(&weights, isa)?.with_views(views);
+        let map = match_classes(&weights, classifier.classes(), &data.spec, &sets.classes)?;
+        Ok((views, Confusion::of_faces(&mut classifier, faces, &map)?.accuracy()))
+    };
+    [Views::Flip, Views::TenCrop].into_iter().map(accuracy).collect()
 }
 
 fn mean(values: impl Iterator<Item = f64>) -> Option<Mean> {
@@ -270,7 +315,8 @@ mod tests {
             })
             .collect();
         let progress = experiment.progress(&records, &Inputs::default(), Some(epochs));
-        let runs = records.into_iter().map(|record| Measured { record, evaluated: None }).collect();
+        let unmeasured = |record| Measured { record, evaluated: Err(String::new()), by_views: Vec::new() };
+        let runs = records.into_iter().map(unmeasured).collect();
         Outcome { experiment, progress, epochs, runs }
     }
 
