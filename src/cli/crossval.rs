@@ -104,15 +104,8 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
     };
     let config = args.recipe.config(None)?;
     let dataset = data::open(&config.data, config.limit)?;
-    for leak in args.fold(0).leaks(Some(&dataset.train)) {
-        errln!("moue: warning: the folds are {leak}");
-    }
-    let given = [("--init", config.init.is_some()), ("--teacher", config.distillation.is_some())];
-    for (option, _) in given.into_iter().filter(|(_, given)| *given) {
-        errln!(
-            "moue: warning: {option}: weights that were trained on tested faces know them; this is then no accuracy of \
-             unseen faces"
-        );
+    for leak in (Config { fold: Some(args.fold(0)), ..config.clone() }).leaks(Some(&dataset.train)) {
+        errln!("moue: warning: {leak}");
     }
     let out = args.out.clone().unwrap_or_else(|| {
         let folder = default_folder(&config);

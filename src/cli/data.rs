@@ -3,6 +3,7 @@
 use super::at_least_one;
 use crate::error::Result;
 use crate::output::errln;
+use moue_datasets::message::excerpt;
 use moue_datasets::{Alone, CacheStatus, Dataset, OpenOptions, Peers};
 use std::env;
 use std::path::PathBuf;
@@ -31,6 +32,13 @@ pub(super) fn open_with(data: &str, limit: Option<usize>, peers: &dyn Peers) -> 
     if let Some(first) = dataset.skipped.first() {
         let (count, path, reason) = (dataset.skipped.len(), first.path.display(), &first.reason);
         errln!("moue: warning: {count} left out of {data}, the first: {path}: {reason}");
+    }
+    let counts = dataset.train.counts(dataset.classes.len());
+    let absent =
+        dataset.classes.iter().zip(counts).filter(|(_, count)| *count == 0).map(|(class, _)| excerpt(class));
+    let absent: Vec<String> = absent.collect();
+    if !dataset.train.is_empty() && !absent.is_empty() {
+        errln!("moue: warning: {data} has no training image of {}", absent.join(", "));
     }
     if let CacheStatus::Failed(reason) = &dataset.cache {
         errln!("moue: warning: no copy for the next time: {reason}");

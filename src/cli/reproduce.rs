@@ -210,9 +210,9 @@ fn train_all(args: &Args, inputs: &Inputs, begin: Instant, context: &Context) ->
         match experiment.missing(inputs) {
             Some(reason) => errln!("moue: warning: {name}: {reason}"),
             None => {
-                let fold = experiment.runs()[0].fold;
-                for leak in fold.iter().flat_map(|fold| fold.leaks(Some(&data.dataset.train))) {
-                    errln!("moue: warning: {name}: the folds are {leak}");
+                let config = experiment.config(data, experiment.runs()[0], 1);
+                for leak in config.leaks(Some(&data.dataset.train)) {
+                    errln!("moue: warning: {name}: {leak}");
                 }
                 runs.extend(experiment.runs().into_iter().map(|run| (experiment, data, run)))
             }

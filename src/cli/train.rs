@@ -66,8 +66,8 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
     let peers: &dyn Peers = team.as_deref().map_or(&Alone, |team| team);
     let sets = Sets::new(data::open_with(&config.data, config.limit, peers)?, &config)?;
     if leads {
-        for leak in config.fold.iter().flat_map(|fold| fold.leaks(Some(&sets.train))) {
-            errln!("moue: warning: the folds are {leak}");
+        for leak in config.leaks(Some(&sets.train)) {
+            errln!("moue: warning: {leak}");
         }
     }
     let options = Options {

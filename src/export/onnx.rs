@@ -28,7 +28,7 @@ impl Weights {
     ///
     /// Input `faces` `[N, 1, 48, 48]`: grey values from 0 to 255, N free; the normalisation is part of the model.
     /// Outputs `[N, classes]`: `logits`, times [`Weights::softmax_scale`], and `probabilities`, their
-    /// softmax. Batch norms are folded into the convolutions. The metadata names `model`,
+    /// softmax. Batch norms are folded into the convolutions. The metadata names `model`, `loss`,
     /// `classes` (a JSON array in the order of the outputs), `mean` and `std`.
     ///
     /// # Errors

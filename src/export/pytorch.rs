@@ -2,8 +2,8 @@
 //!
 //! Names are the engine's; a batch norm's `gamma`, `beta`, `mean` and `var` are `weight`, `bias`, `running_mean` and
 //! `running_var`. Layouts are those of `Conv2d` (OIHW), `Linear` (outputs, inputs) and `Flatten` (c, h, w). The
-//! metadata has the one entry `moue.pytorch`, a JSON object: `version` (1), `model`, `classes`, `mean` and `std` as in
-//! moue's own files.
+//! metadata has the one entry `moue.pytorch`, a JSON object: `version` (1), `model`, `classes`, `mean`, `std` and
+//! `temperature` as in moue's own files.
 
 use super::layout::{Layout, layouts};
 use crate::archive::{MAX_BYTES, PYTORCH, Reader, Writer, description};

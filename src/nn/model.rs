@@ -110,7 +110,7 @@ mod depths {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
     #[derive(Serialize, Deserialize)]
-    #[serde(untagged)]
+    #[serde(untagged, expecting = "expected one number of identity blocks, or one for each of four blocks")]
     enum Counts {
         Same(usize),
         Each(Depths),
@@ -306,6 +306,11 @@ mod tests {
             let read: Model = serde_json::from_str(&text).unwrap();
             assert_eq!(read, Model { identity_blocks: depths, ..model(CbamPosition::None, Loss::Softmax) });
             assert_eq!(serde_json::to_string(&read).unwrap(), text);
+            for wrong in ["[1,1,1]", "-1", "\"2\""] {
+                let error =
+                    serde_json::from_str::<Model>(&text.replace(written, wrong)).unwrap_err().to_string();
+                assert!(error.contains("one for each of four blocks"), "{error}");
+            }
         }
         let too_many = Model { identity_blocks: [0, 0, 9, 0], ..model(CbamPosition::None, Loss::Softmax) };
         assert!(too_many.check().unwrap_err().contains("9 identity blocks"));

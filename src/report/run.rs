@@ -215,8 +215,8 @@ fn warnings(document: &mut Document, record: &Record, train: Option<&Faces>) {
             "The faces are synthetic, drawn by this program: nothing here says anything of real ones.",
         );
     }
-    for leak in record.config.fold.iter().flat_map(|fold| fold.leaks(train)) {
-        document.warning(format!("The folds are {leak}."));
+    for leak in record.config.leaks(train) {
+        document.warning(format!("This is a fold, and not all of it was unseen: {leak}."));
     }
 }
 

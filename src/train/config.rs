@@ -128,6 +128,20 @@ fn fraction(text: &str) -> Result<f64, String> {
 }
 
 impl Config {
+    /// Why the accuracy of its fold, if it has one, is not one of unseen faces and persons. `train` is what is trained
+    /// on, or cut, where it is at hand.
+    pub fn leaks(&self, train: Option<&Faces>) -> Vec<String> {
+        let Some(fold) = self.fold else { return Vec::new() };
+        let cut = fold.leaks(train).map(|leak| format!("the folds are {leak}"));
+        let given = [("--init", self.init.is_some()), ("--teacher", self.distillation.is_some())];
+        let known = given.into_iter().filter(|(_, given)| *given).map(|(option, _)| {
+            format!(
+                "{option}: weights that were trained on tested faces know them; this is then no accuracy of unseen faces"
+            )
+        });
+        cut.chain(known).collect()
+    }
+
     /// What a file cannot ask for, as the command line refuses it too.
     pub(crate) fn check(&self) -> Result<(), String> {
         self.model.check()?;
@@ -229,9 +243,9 @@ impl Fold {
     /// Fixed copies of each image where the paper's way of cutting is shown: our choice.
     pub(crate) const PAPER_COPIES: usize = 5;
 
-    /// How the folds of `faces`, where they are at hand, are cut such that what is tested was seen in training, in words
+    /// How folds of `faces`, where they are at hand, are cut such that what is tested was seen in training, in words
     /// that follow "the folds are".
-    pub fn leaks(&self, faces: Option<&Faces>) -> impl Iterator<Item = &'static str> + use<> {
+    pub(crate) fn leaks(&self, faces: Option<&Faces>) -> impl Iterator<Item = &'static str> + use<> {
         let persons = self.by == Folding::Image && faces.is_some_and(|faces| faces.subjects.is_some());
         let persons = persons.then_some(
             "cut by image: a person may be in both parts, and is recognised again (--by subject keeps persons apart)",

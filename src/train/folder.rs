@@ -25,6 +25,7 @@ const MAX_CONFIG: u64 = 1 << 20;
 const MAX_METRICS: u64 = 1000 * MAX_EPOCHS;
 
 const CONFIG: &str = "config.json";
+const LOCK: &str = "lock";
 const METRICS: &str = "metrics.jsonl";
 /// Name of [`RunFolder::best`].
 pub(super) const BEST: &str = "best.safetensors";
@@ -85,9 +86,13 @@ impl RunFolder {
     /// The folder of an existing run.
     ///
     /// # Errors
-    /// [`Error::Format`] if it is in use; [`Error::Io`] if it does not exist or cannot be written to.
+    /// [`Error::Format`] if it is in use or holds no run; [`Error::Io`] if it does not exist or cannot be written to.
     pub fn open(path: &Path) -> Result<Self> {
         fs::metadata(path).map_err(Error::io(path))?;
+        // Nothing is written to, or removed from, a folder of something else.
+        if !path.join(LOCK).exists() && !checkpoint::exists(path) {
+            Self::load_config(path)?;
+        }
         Self::lock(path)
     }
 
@@ -96,7 +101,7 @@ impl RunFolder {
             let file = path.join(name);
             OpenOptions::new().append(true).create(true).open(&file).map_err(Error::io(file))
         };
-        let lock = file("lock")?;
+        let lock = file(LOCK)?;
         match lock.try_lock() {
             Ok(()) => {
                 remove_abandoned(path);
@@ -105,7 +110,7 @@ impl RunFolder {
             Err(TryLockError::WouldBlock) => {
                 Err(Error::format(path, "another process is working on this run"))
             }
-            Err(TryLockError::Error(e)) => Err(Error::io(path.join("lock"))(e)),
+            Err(TryLockError::Error(e)) => Err(Error::io(path.join(LOCK))(e)),
         }
     }
 

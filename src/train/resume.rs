@@ -5,6 +5,7 @@ use super::{Config, Options, RunFolder, Session, Sets};
 use crate::checkpoint::{self, Checkpoint, State};
 use crate::error::{Error, Result};
 use crate::output::errln;
+use crate::weights::Weights;
 use std::path::{Path, PathBuf};
 
 /// A stopped run on its way to be continued.
@@ -71,12 +72,15 @@ impl Resume {
         }
         let mut warnings = Vec::from_iter(warning);
         let best = path.join(BEST);
-        if state.progress.best.is_some() && !best.exists() {
+        let redone = state.config == checkpoint.state.config;
+        if let Some(reason) =
+            state.progress.best.and_then(|b| unusable(&best, b.epoch, state.progress.epoch, redone))
+        {
             let left = match state.progress.epoch >= state.config.epochs {
                 true => "the last epoch's weights stand for it",
                 false => "the best epoch is sought anew",
             };
-            warnings.push(format!("{}: missing; {left}", best.display()));
+            warnings.push(format!("{reason}; {left}"));
             state.progress.best = None;
         }
         if let Some(folder) = &mut folder {
@@ -100,6 +104,22 @@ impl Resume {
     }
 }
 
+/// Why the weights at `path` are not those of the best epoch `best` of `over`. Those of a later one are there where
+/// checkpoints were lost since; if that epoch is `redone`, to the same bits, they will be right again.
+fn unusable(path: &Path, best: u64, over: u64, redone: bool) -> Option<String> {
+    if !path.exists() {
+        return Some(format!("{}: missing", path.display()));
+    }
+    match Weights::load(path) {
+        Ok(weights) if weights.facts.epochs == best || redone && weights.facts.epochs > over => None,
+        Ok(weights) => {
+            let epoch = weights.facts.epochs;
+            Some(format!("{}: of epoch {epoch}, and not of the best one, {best}", path.display()))
+        }
+        Err(error) => Some(error.to_string()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,9 +131,8 @@ mod tests {
     use std::sync::atomic::AtomicBool;
     use std::time::Duration;
 
-    /// Killed right after it was asked for more epochs, a run that was finished still has them to do.
-    #[test]
-    fn epochs_that_were_asked_for_are_not_forgotten() {
+    /// A run of one epoch in the folder `path`, and what it was started with.
+    fn finished(path: &Path) -> (Sets, Options) {
         let config = Config {
             data: "synthetic".to_owned(),
             limit: None,
@@ -141,10 +160,48 @@ mod tests {
             checkpoint_every: Duration::from_secs(60),
             team: None,
         };
+        Session::run_in(path, config, &sets, &options, &AtomicBool::new(false)).unwrap();
+        (sets, options)
+    }
+
+    /// Killed right after it was asked for more epochs, a run that was finished still has them to do.
+    #[test]
+    fn epochs_that_were_asked_for_are_not_forgotten() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run");
-        Session::run_in(&path, config, &sets, &options, &AtomicBool::new(false)).unwrap();
+        let (sets, options) = finished(&path);
         drop(Resume::open(&path, Some(3), true).unwrap().session(&sets, &options).unwrap());
         assert_eq!(Resume::open(&path, None, true).unwrap().config().epochs, 3);
+    }
+
+    /// A checkpoint was lost, and the best weights are of an epoch after it: only where the same epoch comes again they
+    /// are what the run will say of them.
+    #[test]
+    fn weights_of_an_abandoned_epoch_are_not_the_best() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run");
+        let (sets, options) = finished(&path);
+        let best_after = |epochs, written: Option<u64>| {
+            if let Some(epoch) = written {
+                let mut weights = Weights::load(&path.join(BEST)).unwrap();
+                weights.facts.epochs = epoch;
+                weights.save(&path.join(BEST)).unwrap();
+            }
+            let session = Resume::open(&path, epochs, true).unwrap().session(&sets, &options).unwrap();
+            session.state.progress.best.map(|best| best.epoch)
+        };
+        assert_eq!(best_after(None, None), Some(1));
+        assert_eq!(best_after(None, Some(2)), Some(1));
+        assert_eq!(best_after(Some(3), Some(2)), None);
+    }
+
+    #[test]
+    fn damaged_weights_are_not_the_best() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run");
+        let (sets, options) = finished(&path);
+        std::fs::write(path.join(BEST), "damaged").unwrap();
+        let session = Resume::open(&path, None, true).unwrap().session(&sets, &options).unwrap();
+        assert_eq!(session.state.progress.best, None);
     }
 }

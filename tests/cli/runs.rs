@@ -194,6 +194,10 @@ fn a_run_without_a_checkpoint_starts_again() {
     }
     let message = failure(&["train", "--resume", text(folder.path())], 1);
     assert!(message.contains(text(folder.path())) && message.contains("no run to resume"), "{message}");
+    assert!(
+        ["lock", "log.txt"].iter().all(|name| !folder.path().join(name).exists()),
+        "left something there"
+    );
 }
 
 /// Starting again would overwrite weights of later epochs.
