@@ -14,7 +14,8 @@ fn classifier() -> Classifier {
         .expect("a classifier")
 }
 
-/// Frames that are a tenth off, gamma and contrast: bounds are a quarter above what was measured, see docs/predict.md.
+/// Frames that are a tenth off, gamma and contrast, of every second face: of every eighth the shares are up to four
+/// points others than of all. Bounds are about a tenth above the largest of docs/predict.md.
 #[test]
 fn labels_are_stable() {
     let Ok(data) = std::env::var("MOUE_FER2013") else {
@@ -28,7 +29,7 @@ fn labels_are_stable() {
     let split =
         dataset.split(Split::Validation).or_else(|_| dataset.split(Split::Test)).expect("a split to test on");
     let flips =
-        stability::measure(&mut classifier, &stability::whole(split, 500)).expect("a classifier that runs");
+        stability::measure(&mut classifier, &stability::whole(split, 1800)).expect("a classifier that runs");
     for (change, share) in &flips {
         let bound = if change.contains('%') { 0.15 } else { 0.10 };
         assert!(*share < bound, "{change} flips {:.1} % of the labels", 100.0 * share);

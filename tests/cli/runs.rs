@@ -113,6 +113,8 @@ fn a_run_starts_from_trained_weights() {
     assert!(fs::read_to_string(again.join("log.txt")).unwrap().contains("head is new"));
     let message = failure(&["train", "--init", "pretrained", "--model", "dnn"], 2);
     assert!(message.contains("--init") && message.contains("--model"), "{message}");
+    let fewer = failure(&["train", "--init", "pretrained", "--identity-blocks", "0"], 2);
+    assert!(fewer.contains("--identity-blocks") && fewer.contains("can only be added"), "{fewer}");
     let missing = failure(&["train", "--init", "nowhere.safetensors"], 1);
     assert!(missing.contains("nowhere.safetensors"), "{missing}");
 }
