@@ -31,6 +31,9 @@ pub(crate) struct State {
     /// Checksum of the teachers, if there are any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) teachers: Option<u32>,
+    /// Instruction set of the process that wrote it; none in checkpoints that do not know it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) isa: Option<String>,
 }
 
 /// What the file describes itself with.
@@ -73,7 +76,7 @@ impl State {
     /// The start of a run.
     pub(crate) fn new(config: Config, sets: &Sets) -> Self {
         let (data, held) = (sets.fingerprint(), Some(sets.held_fingerprint()));
-        Self { config, progress: Progress::default(), data, held, teachers: None }
+        Self { config, progress: Progress::default(), data, held, teachers: None, isa: None }
     }
 
     /// Whether these are the images that the run was started with.
@@ -257,7 +260,14 @@ mod tests {
         };
         let mut average = Average::new(0.5, &weights.params);
         average.values[3] += 0.25;
-        let state = State { config, progress: Progress::default(), data: 5, held: Some(6), teachers: None };
+        let state = State {
+            config,
+            progress: Progress::default(),
+            data: 5,
+            held: Some(6),
+            teachers: None,
+            isa: None,
+        };
         (state, weights, adam, average)
     }
 

@@ -71,6 +71,12 @@ impl Resume {
             checkpoint::remove_newest(&path)?;
         }
         let mut warnings = Vec::from_iter(warning);
+        let isa = options.isa.name();
+        if let Some(began) = state.isa.as_ref().filter(|began| *began != isa) {
+            warnings.push(format!(
+                "begun with {began}, continued with {isa}: the result will have the bits of neither alone"
+            ));
+        }
         let best = path.join(BEST);
         let redone = state.config == checkpoint.state.config;
         if let Some(reason) =
@@ -193,6 +199,20 @@ mod tests {
         assert_eq!(best_after(None, None), Some(1));
         assert_eq!(best_after(None, Some(2)), Some(1));
         assert_eq!(best_after(Some(3), Some(2)), None);
+    }
+
+    #[test]
+    fn another_instruction_set_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run");
+        let (sets, options) = finished(&path);
+        let log = || std::fs::read_to_string(path.join("log.txt")).unwrap();
+        drop(Resume::open(&path, None, true).unwrap().session(&sets, &options).unwrap());
+        assert!(!log().contains("begun with"), "{}", log());
+        let portable = Isa::by_name("portable").unwrap();
+        let options = Options { isa: portable, ..options };
+        drop(Resume::open(&path, None, true).unwrap().session(&sets, &options).unwrap());
+        assert_eq!(log().contains("begun with"), Isa::fastest().name() != portable.name(), "{}", log());
     }
 
     #[test]

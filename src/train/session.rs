@@ -156,6 +156,7 @@ impl<'a> Session<'a> {
         let steps = config.epochs.saturating_mul(trainer.steps_per_epoch() as u64);
         let forward = Forward::new(config.model, &trainer.weights().params, isa)?;
         state.teachers = checksum;
+        state.isa = Some(isa.name().to_owned());
         Ok(Self {
             console: Console::new(options.quiet || !options.leads(), steps, progress.step),
             forward,
