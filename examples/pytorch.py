@@ -7,7 +7,8 @@
     save(net, description, "trained.safetensors")      # then: moue import --weights trained.safetensors --out ...
 
 Needs torch and safetensors, and pillow for the command line. A description is what the file's metadata say:
-`model`, `classes`, `mean`, `std` and, if they are calibrated, `temperature`. Faces are [n, 1, 48, 48], (grey / 255 - mean) / std.
+`model`, `classes`, `mean`, `std` and, if they are calibrated, `temperature`. Faces are [n, 1, 48, 48],
+(grey / 255 - mean) / std.
 """
 
 import json

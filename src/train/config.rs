@@ -235,13 +235,13 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 }
 
 impl Fold {
+    /// Fixed copies of each image where the paper's way of cutting is shown: our choice.
+    pub(crate) const PAPER_COPIES: usize = 5;
+
     /// Fold `index` of `of`, of images or persons as they are.
     pub fn new(of: usize, index: usize, by: Folding) -> Self {
         Self { of, index, by, copies: 0, leaky: false }
     }
-
-    /// Fixed copies of each image where the paper's way of cutting is shown: our choice.
-    pub(crate) const PAPER_COPIES: usize = 5;
 
     /// How folds of `faces`, where they are at hand, are cut such that what is tested was seen in training, in words
     /// that follow "the folds are".

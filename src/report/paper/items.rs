@@ -8,7 +8,7 @@ use crate::report::chart::{Curve, Scale, curve_chart};
 use crate::report::parts::{self, percent};
 use crate::report::run::MISTAKES;
 use crate::report::{Block, Document, Scored, Table};
-use crate::train::{EpochRow, Fold, Folding};
+use crate::train::EpochRow;
 use crate::views::Views;
 use moue_datasets::Split;
 use moue_datasets::message::excerpt;
@@ -263,7 +263,8 @@ pub(super) fn accuracy_ckplus(document: &mut Document, outcomes: &[Outcome], inp
          parts.",
     );
     let faces = inputs.get(Source::CkPlus).map(|data| &data.dataset.train);
-    for leak in Fold::new(2, 0, Folding::Image).leaks(faces) {
+    let by_image = named(outcomes, CKPLUS[0].0).and_then(|outcome| outcome.experiment.runs()[0].fold);
+    for leak in by_image.iter().flat_map(|fold| fold.leaks(faces)) {
         document.warning(format!("But for the last row the folds are {leak}."));
     }
     document.table(accuracy_table("DNN-CBAM on CK+, five folds", &CKPLUS, outcomes));
