@@ -251,6 +251,10 @@ fn copies_show_the_boxes_and_originals_stay() {
     fs::copy(ASTRONAUT, two.join("astronaut.jpg")).unwrap();
     let message = failure(&["predict", "--quiet", ASTRONAUT, "--annotate", text(&two)], 1);
     assert!(message.contains("astronaut.jpg") && message.contains("not moue's"), "{message}");
+    // What was told of it before is a whole object.
+    let output = run(&["predict", "--json", ASTRONAUT, "--annotate", text(&two)]);
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((output.status.code(), &told["results"][0]["faces"][0]["label"]), (Some(1), &"happy".into()));
     assert_eq!(fs::read(two.join("astronaut.jpg")).unwrap(), fs::read(ASTRONAUT).unwrap());
     for _ in 0..2 {
         // What is below the folder that is searched is not taken for its pictures.

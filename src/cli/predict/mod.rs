@@ -209,12 +209,25 @@ struct Told {
 fn tell(
     source: Source,
     recogniser: &mut Recogniser,
-    mut tracker: Option<Tracker>,
+    tracker: Option<Tracker>,
     mut report: Report,
+    pictures: Pictures,
+) -> Result<Told> {
+    report.begin();
+    let told = tell_all(source, recogniser, tracker, &mut report, pictures);
+    // After an error, too: what was told until then is whole.
+    report.finish();
+    told
+}
+
+fn tell_all(
+    source: Source,
+    recogniser: &mut Recogniser,
+    mut tracker: Option<Tracker>,
+    report: &mut Report,
     mut pictures: Pictures,
 ) -> Result<Told> {
     let mut told = Told::default();
-    report.begin();
     loop {
         let items = source.next();
         if items.is_empty() {
@@ -239,7 +252,6 @@ fn tell(
         source.bar.inc(items.len() as u64);
     }
     source.bar.finish_and_clear();
-    report.finish();
     Ok(told)
 }
 
