@@ -157,7 +157,7 @@ pub(crate) fn images(files: &impl Files, folder: &Path) -> Result<Vec<(PathBuf, 
     Ok(images.map(|(path, name, _)| (path, name)).collect())
 }
 
-/// The number in a file name: the value of its last run of digits that fits.
+/// The number in a file name: the value of its last run of digits, if that fits.
 pub(crate) fn number_in(stem: &str) -> Option<u32> {
     stem.split(|c: char| !c.is_ascii_digit()).rev().find(|run| !run.is_empty())?.parse().ok()
 }

@@ -25,10 +25,17 @@ pub(super) fn open(data: &str, limit: Option<usize>) -> Result<Dataset> {
 }
 
 /// Opens `data` together with `peers`. Decoded copies are kept in the folder `MOUE_CACHE` (default: `moue` in the
-/// user's cache folder; empty: nowhere).
+/// user's cache folder; empty: nowhere). The first of them warns of what is wrong with the data.
 pub(super) fn open_with(data: &str, limit: Option<usize>, peers: &dyn Peers) -> Result<Dataset> {
     let options = OpenOptions { cache: cache_folder(), cap: limit, ..OpenOptions::default() };
     let dataset = Dataset::open_with(data, &options, peers)?;
+    if peers.rank() == 0 {
+        warn(data, &dataset);
+    }
+    Ok(dataset)
+}
+
+fn warn(data: &str, dataset: &Dataset) {
     if let Some(first) = dataset.skipped.first() {
         let (count, path, reason) = (dataset.skipped.len(), first.path.display(), &first.reason);
         errln!("moue: warning: {count} left out of {data}, the first: {path}: {reason}");
@@ -43,7 +50,6 @@ pub(super) fn open_with(data: &str, limit: Option<usize>, peers: &dyn Peers) -> 
     if let CacheStatus::Failed(reason) = &dataset.cache {
         errln!("moue: warning: no copy for the next time: {reason}");
     }
-    Ok(dataset)
 }
 
 fn cache_folder() -> Option<PathBuf> {

@@ -128,7 +128,7 @@ impl Context {
 pub fn main() -> ExitCode {
     let result = match parse(&mut command(), std::env::args_os()) {
         Ok(cli) => run(cli),
-        // Help and version too: those go to stdout, with status 0.
+        // Help and version go to stdout, with status 0; help in place of a missing command to stderr, with 2.
         Err(error) if is_help(&error) => error.exit(),
         Err(error) => Err(Error::Usage(complaint(error))),
     };
