@@ -1,9 +1,9 @@
 //! What several tests start from: a model recorded, compiled and given faces.
 #![allow(dead_code, unreachable_pub, reason = "each test is a crate that uses a part")]
 
-use moue::nn::{CbamPosition, Loss, Model, Network};
+use moue::nn::{CbamPosition, Loss, Model, Network, Targets};
 use moue::ops::Real;
-use moue::{Adam, Graph, Isa, Params, Phase, Plan, Rng};
+use moue::{Graph, Isa, Method, Optimizer, Params, Phase, Plan, Rng};
 
 pub const AM_SOFTMAX: Loss = Loss::AmSoftmax { scale: 30.0, margin: 0.35 };
 
@@ -15,18 +15,23 @@ pub struct Training<T> {
     pub net: Network,
     pub plan: Plan<T>,
     pub params: Params<T>,
-    pub adam: Adam<T>,
+    pub optimizer: Optimizer<T>,
 }
 
 impl<T: Real> Training<T> {
-    /// Fresh parameters; the batch still to be set.
+    /// Fresh parameters; the batch, with labels, still to be set. By Adam.
     pub fn new(model: &Model, n: usize, lr: f64, isa: Isa) -> Self {
+        Self::of(model, n, Targets::Labels { smoothing: 0.0 }, Method::Adam, lr, isa)
+    }
+
+    /// The same against `targets`, by `method`.
+    pub fn of(model: &Model, n: usize, targets: Targets, method: Method, lr: f64, isa: Isa) -> Self {
         let mut g = Graph::new(Phase::Train);
-        let net = model.record(&mut g, n);
+        let net = model.record_for(&mut g, n, targets);
         let params: Params<T> = g.init_params(&mut Rng::new(11)).cast();
-        let adam = Adam::new(&params, lr, isa);
+        let optimizer = Optimizer::new(method, &params, lr, isa);
         let plan = g.compile(net.loss, isa).expect("the model compiles");
-        Self { net, plan, params, adam }
+        Self { net, plan, params, optimizer }
     }
 
     /// Random faces with random labels.
@@ -50,7 +55,7 @@ impl<T: Real> Training<T> {
     /// One training step; the loss before it.
     pub fn step(&mut self) -> f64 {
         let loss = self.differentiate();
-        self.adam.step(&mut self.params);
+        self.optimizer.step(&mut self.params);
         loss
     }
 }
