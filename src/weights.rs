@@ -48,6 +48,12 @@ pub struct Facts {
     pub accuracy: Option<f64>,
     /// Version of moue.
     pub moue: String,
+    /// Checksum of the images and labels trained on; none in files that do not know it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trained_on: Option<u32>,
+    /// That of `split`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watched: Option<u32>,
 }
 
 /// The JSON object in the file's metadata.

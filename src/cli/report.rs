@@ -2,6 +2,7 @@
 
 use super::{Context, data};
 use crate::error::{Error, Result};
+use crate::infer::Classifier;
 use crate::output::{errln, lossily, outln};
 use crate::report::{Evaluated, Fitted, run_report};
 use crate::train::{Config, Record, Sets};
@@ -105,8 +106,10 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
 fn measure(args: &Args, record: &Record, data: &str, context: &Context) -> Result<(Evaluated, Fitted, Sets)> {
     let config = Config { data: data.to_owned(), ..record.config.clone() };
     let sets = Sets::new(data::open(&config.data, config.limit)?, &config)?;
-    let evaluated = Evaluated::measure(&record.best(), &sets, args.split, &config.data, context.isa)?;
-    let fitted = Fitted::of(&evaluated, &sets, &config.data, context.isa)?;
+    // Once: a run at work may put another file in its place.
+    let mut classifier = Classifier::load(&record.best(), context.isa)?;
+    let evaluated = Evaluated::measure(&mut classifier, &record.best(), &sets, args.split, &config.data)?;
+    let fitted = Fitted::of(&evaluated, &mut classifier, &sets)?;
     Ok((evaluated, fitted, sets))
 }
 

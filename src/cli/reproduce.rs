@@ -5,7 +5,7 @@ use super::{Context, at_least_one, data, positive};
 use crate::error::{Error, Result};
 use crate::output::{errln, outln, quoted};
 use crate::report::paper::{
-    self, Data, EXPERIMENTS, Experiment, Inputs, Mean, Measured, Outcome, Progress, Run,
+    self, Data, EXPERIMENTS, Experiment, Found, Inputs, Mean, Measured, Outcome, Progress, Run,
 };
 use crate::train::{MAX_EPOCHS, Options, Session, Sets};
 use moue_datasets::message::shown;
@@ -135,7 +135,8 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
     let inputs = open(&args)?;
     if args.list {
         let progress = |e: Experiment| {
-            let records = e.records(&args.out, &inputs)?;
+            let Found { records, damaged } = e.found(&args.out, &inputs)?;
+            damaged.iter().for_each(|reason| errln!("moue: warning: {}: {reason}", e.name));
             Ok(Row::new(e, e.progress(&records, &inputs, args.epochs), None))
         };
         let experiments = args.experiments().map(progress).collect::<Result<_>>()?;
@@ -144,17 +145,19 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
         return Ok(());
     }
     // What a report could not be written of is told before hours of training.
-    args.experiments().try_for_each(|e| e.records(&args.out, &inputs).map(drop))?;
+    args.experiments().try_for_each(|e| e.found(&args.out, &inputs).map(drop))?;
     let trained = if args.report_only { Ok(()) } else { train_all(&args, &inputs, begin, context) };
     if !context.quiet {
         errln!("measuring what there is, for the report");
     }
     let (page, outcomes) = write_report(&args, &inputs, context)?;
-    for (outcome, run) in
-        outcomes.iter().flat_map(|outcome| outcome.runs.iter().map(move |run| (outcome, run)))
-    {
-        if let (Err(reason), true) = (&run.evaluated, inputs.get(outcome.experiment.source).is_some()) {
-            errln!("moue: warning: {}, {}: {reason}", outcome.experiment.name, run.name());
+    for Outcome { experiment, runs, damaged, .. } in &outcomes {
+        damaged.iter().for_each(|reason| errln!("moue: warning: {}: {reason}", experiment.name));
+        for run in runs.iter().filter(|_| inputs.get(experiment.source).is_some()) {
+            let reasons = [run.evaluated.as_ref().err(), run.by_views.as_ref().err()];
+            if let Some(reason) = reasons.into_iter().flatten().next() {
+                errln!("moue: warning: {}, {}: {reason}", experiment.name, run.name());
+            }
         }
     }
     match trained {
@@ -254,7 +257,7 @@ fn train(
 ) -> Result<()> {
     let (path, epochs) = (experiment.folder(&args.out, run), experiment.epochs(args.epochs));
     let (name, seed) = (experiment.name, run.seed);
-    if let Some(record) = experiment.record(&args.out, run, Some(data))? {
+    if let Some(record) = experiment.record(&args.out, run)? {
         if !record.config.leads_to(epochs) {
             let planned = record.config.epochs;
             errln!(

@@ -10,7 +10,6 @@ use crate::train::{EpochRow, Record, Sets};
 use crate::weights::Facts;
 use moue_datasets::message::{excerpt, shown};
 use moue_datasets::{Face, Faces, Split};
-use moue_kernels::Isa;
 use std::path::{Path, PathBuf};
 
 /// Most misclassified faces that are shown.
@@ -55,20 +54,24 @@ pub struct Mistake {
 }
 
 impl Evaluated {
-    /// Measures the file `weights` on `split` of `sets`: by default what the run is tested on, or, where nothing was
-    /// held out, what it was trained on. `data` is its name in messages.
+    /// Measures `classifier`, of the file `weights`, on `split` of `sets`: by default what the run is tested on, or,
+    /// where nothing was held out, what it was trained on. `data` is its name in messages.
     ///
     /// # Errors
-    /// Weights that cannot be read or know other classes, or a split that is not there.
-    pub fn measure(weights: &Path, sets: &Sets, split: Option<Split>, data: &str, isa: Isa) -> Result<Self> {
-        let mut classifier = Classifier::load(weights, isa)?;
+    /// Weights that know other classes, or a split that is not there.
+    pub fn measure(
+        classifier: &mut Classifier,
+        weights: &Path,
+        sets: &Sets,
+        split: Option<Split>,
+        data: &str,
+    ) -> Result<Self> {
         let map = match_classes(weights, classifier.classes(), data, &sets.classes)?;
         let split = split.or(sets.tested().map(|tested| tested.0)).unwrap_or(Split::Train);
         let faces = sets.split(split).filter(|faces| !faces.is_empty()).ok_or_else(|| {
             Error::format(Path::new(data), format!("no faces in the {split} split of the run"))
         })?;
-        let scored = Scored::of(&mut classifier, faces, &map)?;
-        let watched = sets.watched().map(|watched| watched.0);
+        let scored = Scored::of(classifier, faces, &map)?;
         let stored = classifier.weights();
         let mistake = |Answer { image, truth, answer, confidence }| {
             let face = Box::new(faces.face(image).try_into().expect("a face for each score"));
@@ -76,12 +79,12 @@ impl Evaluated {
         };
         Ok(Self {
             weights: weights.to_owned(),
+            watched: sets.chose(split, &stored.facts),
             facts: stored.facts.clone(),
             parameters: stored.params.count(),
             classes: stored.classes.clone(),
             data: data.to_owned(),
             split,
-            watched: watched == Some(split),
             temperature: stored.temperature,
             mistakes: scored.mistakes(stored.temperature).into_iter().take(MISTAKES).map(mistake).collect(),
             scored,
@@ -114,13 +117,13 @@ pub struct Fitted {
 }
 
 impl Fitted {
-    /// Fits the weights of `evaluated` on the watched split of `sets`, or, where there is no other, on what they were
-    /// measured on. `data` is its name in messages.
+    /// Fits `classifier`, whose measures `evaluated` are, on the watched split of `sets`, or, where there is no other, on
+    /// what it was measured on.
     ///
     /// # Errors
     /// As [`Evaluated::measure`].
-    pub fn of(evaluated: &Evaluated, sets: &Sets, data: &str, isa: Isa) -> Result<Self> {
-        let Evaluated { weights, classes, split, scored, .. } = evaluated;
+    pub fn of(evaluated: &Evaluated, classifier: &mut Classifier, sets: &Sets) -> Result<Self> {
+        let Evaluated { weights, classes, data, split, scored, .. } = evaluated;
         let fit = |split: Split, scored: &Scored| Self {
             temperature: scored.best_temperature(),
             split,
@@ -129,7 +132,7 @@ impl Fitted {
         match sets.watched() {
             Some((other, faces)) if other != split && !faces.is_empty() => {
                 let map = match_classes(weights, classes, data, &sets.classes)?;
-                Ok(fit(*other, &Scored::of(&mut Classifier::load(weights, isa)?, faces, &map)?))
+                Ok(fit(*other, &Scored::of(classifier, faces, &map)?))
             }
             _ => Ok(fit(*split, scored)),
         }
@@ -156,7 +159,8 @@ pub fn run_report(
              need its weights and its data: {reason}"
         )),
     }
-    warnings(&mut document, record, train);
+    let measured = evaluation.map_or(&config.data, |(evaluated, ..)| &evaluated.data);
+    warnings(&mut document, record, measured, train);
     curves(&mut document, record);
     if let Ok((evaluated, fitted, sets)) = evaluation {
         document.heading("Confusion");
@@ -196,10 +200,12 @@ fn summary(document: &mut Document, record: &Record, evaluated: &Evaluated, sets
     } else if evaluated.split == Split::Train {
         document.warning("These are the images that were trained on: this says nothing of other faces.");
     }
-    let (trained, found) = (evaluated.facts.images, sets.train.len());
-    if trained != found {
+    if !sets.taught(&evaluated.facts) {
+        let (own, here) = (excerpt(&record.config.data), excerpt(&evaluated.data));
+        let (trained, found) = (evaluated.facts.images, sets.train.len());
         document.warning(format!(
-            "The run was trained on {trained} images, but the data has {found} to train on now: it is not the same."
+            "The run was trained on {trained} images of {own}, and these are not the {found} that {here} has to train \
+             on now: what is measured here are other data, or changed ones."
         ));
     }
     let planned = record.config.epochs;
@@ -209,11 +215,14 @@ fn summary(document: &mut Document, record: &Record, evaluated: &Evaluated, sets
     }
 }
 
-fn warnings(document: &mut Document, record: &Record, train: Option<&Faces>) {
-    if record.config.data == "synthetic" {
-        document.warning(
+fn warnings(document: &mut Document, record: &Record, measured: &str, train: Option<&Faces>) {
+    const SYNTHETIC: &str = "synthetic";
+    match (record.config.data.as_str(), measured) {
+        (SYNTHETIC, SYNTHETIC) => document.warning(
             "The faces are synthetic, drawn by this program: nothing here says anything of real ones.",
-        );
+        ),
+        (SYNTHETIC, _) => document.warning("It was trained on synthetic faces, drawn by this program."),
+        _ => {}
     }
     for leak in record.config.leaks(train) {
         document.warning(format!("This is a fold, and not all of it was unseen: {leak}."));

@@ -2,6 +2,7 @@
 
 use super::{Config, Fold, Folding};
 use crate::error::Result;
+use crate::weights::Facts;
 use moue_datasets::{Dataset, Faces, Split, folds};
 
 /// The splits of a run.
@@ -69,6 +70,23 @@ impl Sets {
         self.held.last()
     }
 
+    /// Whether weights with these facts were trained on the images here; where they have no checksum, on as many.
+    pub fn taught(&self, facts: &Facts) -> bool {
+        match facts.trained_on {
+            Some(checksum) => checksum == self.fingerprint(),
+            None => facts.images == self.train.len(),
+        }
+    }
+
+    /// Whether the images of `split` here chose the epoch of weights with these facts; where they have no checksum,
+    /// those of the same name beside as many training images.
+    pub fn chose(&self, split: Split, facts: &Facts) -> bool {
+        match (facts.watched, self.split(split)) {
+            (Some(watched), Some(faces)) => watched == checksum(faces),
+            _ => facts.split.as_deref() == Some(split.name()) && self.taught(facts),
+        }
+    }
+
     /// Checksum of the training images and labels: a run is only continued on those that it started with.
     pub fn fingerprint(&self) -> u32 {
         checksum(&self.train)
@@ -85,7 +103,8 @@ impl Sets {
     }
 }
 
-fn checksum(faces: &Faces) -> u32 {
+/// Of images and labels.
+pub(super) fn checksum(faces: &Faces) -> u32 {
     let pixels = &faces.pixels;
     let mut hasher = crc32fast::Hasher::new_with_initial_len(pixels.summary().crc, pixels.len() as u64);
     hasher.update(&faces.labels);

@@ -48,19 +48,17 @@ impl RunFolder {
     pub fn create(path: &Path) -> Result<Self> {
         fs::create_dir_all(path).map_err(Error::io(path))?;
         let folder = Self::lock(path)?;
-        let [newest, previous] = checkpoint::files(path);
-        // Not the configuration: a run that failed in its first epoch left nothing that would be lost.
-        let traces = [folder.best(), folder.last(), folder.metrics(), newest, previous];
-        if traces.iter().any(|p| p.exists()) {
+        if Self::holds_run(path) {
             let reason = "holds a run already; continue it with --resume, or choose another --out";
             return Err(Error::format(path, reason));
         }
         Ok(folder)
     }
 
-    /// Whether a run was started in the folder at `path`.
+    /// Whether the folder at `path` has anything of a run that could be lost: not the configuration alone, as a run that
+    /// failed before its first checkpoint leaves it.
     pub fn holds_run(path: &Path) -> bool {
-        path.join(CONFIG).exists()
+        checkpoint::exists(path) || [BEST, LAST, METRICS].iter().any(|name| path.join(name).exists())
     }
 
     /// The first of `path`, `path-2`, `path-3` ... that does not exist yet, for a new run.
@@ -127,11 +125,6 @@ impl RunFolder {
     /// Weights of the last epoch.
     pub fn last(&self) -> PathBuf {
         self.path.join(LAST)
-    }
-
-    /// Weights of the best epoch, or of the last one if those have been removed.
-    pub(super) fn chosen(&self) -> PathBuf {
-        Some(self.best()).filter(|best| best.exists()).unwrap_or_else(|| self.last())
     }
 
     /// One line an epoch.

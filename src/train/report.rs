@@ -18,7 +18,7 @@ pub struct Report {
     pub train_accuracy: f64,
     /// Mean loss of the last epoch.
     pub train_loss: f64,
-    /// Accuracy of the best epoch's weights on `test_split`.
+    /// Accuracy of `weights` on `test_split`.
     pub test_accuracy: Option<f64>,
     /// Accuracy after the last epoch on the split that is watched.
     pub last_accuracy: Option<f64>,
@@ -32,7 +32,7 @@ pub struct Report {
     pub images_per_second: f64,
     /// Duration of the run, evaluation included.
     pub seconds: f64,
-    /// File with the best weights.
+    /// File with the weights of the best epoch, or of the last one if those are lost.
     #[serde(serialize_with = "lossily")]
     pub weights: PathBuf,
     /// What sharing the work took.

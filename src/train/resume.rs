@@ -5,6 +5,7 @@ use super::{Config, Options, RunFolder, Session, Sets};
 use crate::checkpoint::{self, Checkpoint, State};
 use crate::error::{Error, Result};
 use crate::output::errln;
+use crate::parallel::Cooperation;
 use crate::weights::Weights;
 use std::path::{Path, PathBuf};
 
@@ -72,13 +73,17 @@ impl Resume {
         }
         let mut warnings = Vec::from_iter(warning);
         let isa = options.isa.name();
-        if let Some(began) = state.isa.as_ref().filter(|began| *began != isa) {
+        let other_isa = state.isa.as_ref().filter(|began| *began != isa);
+        if let Some(began) = other_isa {
             warnings.push(format!(
                 "begun with {began}, continued with {isa}: the result will have the bits of neither alone"
             ));
         }
         let best = path.join(BEST);
-        let redone = state.config == checkpoint.state.config;
+        // To the same bits, that is.
+        let redone = state.config == checkpoint.state.config
+            && other_isa.is_none()
+            && state.config.cooperation == Cooperation::default();
         if let Some(reason) =
             state.progress.best.and_then(|b| unusable(&best, b.epoch, state.progress.epoch, redone))
         {
@@ -187,18 +192,21 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run");
         let (sets, options) = finished(&path);
-        let best_after = |epochs, written: Option<u64>| {
+        let best_after = |epochs, isa, written: Option<u64>| {
             if let Some(epoch) = written {
                 let mut weights = Weights::load(&path.join(BEST)).unwrap();
                 weights.facts.epochs = epoch;
                 weights.save(&path.join(BEST)).unwrap();
             }
+            let options = Options { isa, ..options.clone() };
             let session = Resume::open(&path, epochs, true).unwrap().session(&sets, &options).unwrap();
             session.state.progress.best.map(|best| best.epoch)
         };
-        assert_eq!(best_after(None, None), Some(1));
-        assert_eq!(best_after(None, Some(2)), Some(1));
-        assert_eq!(best_after(Some(3), Some(2)), None);
+        let (same, portable) = (options.isa, Isa::by_name("portable").unwrap());
+        assert_eq!(best_after(None, same, None), Some(1));
+        assert_eq!(best_after(None, same, Some(2)), Some(1));
+        assert_eq!(best_after(None, portable, Some(2)), Some(1).filter(|_| same.name() == portable.name()));
+        assert_eq!(best_after(Some(3), same, Some(2)), None);
     }
 
     #[test]
@@ -221,7 +229,11 @@ mod tests {
         let path = folder.path().join("run");
         let (sets, options) = finished(&path);
         std::fs::write(path.join(BEST), "damaged").unwrap();
-        let session = Resume::open(&path, None, true).unwrap().session(&sets, &options).unwrap();
+        let mut session = Resume::open(&path, None, true).unwrap().session(&sets, &options).unwrap();
         assert_eq!(session.state.progress.best, None);
+        // The last ones stand for them.
+        let report = session.run(&AtomicBool::new(false)).unwrap();
+        assert_eq!((report.best_epoch, report.weights), (None, path.join("last.safetensors")));
+        assert_eq!(report.test_accuracy, report.last_accuracy);
     }
 }

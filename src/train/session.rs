@@ -2,6 +2,7 @@
 
 use super::config::PATIENCE;
 use super::console::Console;
+use super::data::checksum;
 use super::evaluate::accuracy;
 use super::init::start_from;
 use super::{
@@ -98,6 +99,8 @@ impl<'a> Session<'a> {
             images: sets.train.len(),
             seed: config.seed,
             moue: env!("CARGO_PKG_VERSION").to_owned(),
+            trained_on: Some(sets.fingerprint()),
+            watched: sets.watched().map(|(_, faces)| checksum(faces)),
             ..Facts::default()
         };
         let state = State::new(config, sets);
@@ -351,9 +354,13 @@ impl<'a> Session<'a> {
     }
 
     fn report(&mut self) -> Result<Report> {
-        let weights = self.folder.as_ref().map_or(PathBuf::new(), RunFolder::chosen);
-        let best = self.state.progress.best;
-        let on_test = match (self.sets.tested(), self.sets.watched(), best) {
+        let (best, watched) = (self.state.progress.best, self.sets.watched());
+        let weights = self.folder.as_ref().map_or(PathBuf::new(), |folder| match (watched, best) {
+            // Its file was lost or damaged, and no epoch came after.
+            (Some(_), None) => folder.last(),
+            _ => folder.best(),
+        });
+        let on_test = match (self.sets.tested(), watched, best) {
             (Some((tested, _)), Some((watched, _)), Some(best)) if tested == watched => {
                 Some((*tested, best.accuracy))
             }
@@ -375,7 +382,7 @@ impl<'a> Session<'a> {
             test_accuracy: on_test.map(|(_, accuracy)| accuracy),
             last_accuracy: self.trainer.weights().facts.accuracy,
             test_split: on_test.map(|(split, _)| split.name()),
-            watched_split: self.sets.watched().map(|(split, _)| split.name()),
+            watched_split: watched.map(|(split, _)| split.name()),
             best_epoch: best.map(|b| b.epoch),
             images_per_second: progress.total.speed(),
             seconds: progress.seconds,

@@ -59,7 +59,10 @@ fn a_report_measures_the_run_again() {
     assert!(String::from_utf8(output.stderr).unwrap().contains("not on the run's own synthetic"));
     let result: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(result["data"], text(&faces));
-    assert!(fs::read_to_string(&other).unwrap().contains(&format!("7 images of test of {}", text(&faces))));
+    let page = fs::read_to_string(&other).unwrap();
+    assert!(page.contains(&format!("7 images of test of {}", text(&faces))));
+    assert!(page.contains("other data, or changed ones") && page.contains("trained on synthetic faces"));
+    assert!(!page.contains("chosen by its accuracy on these same") && !page.contains("synthetic, drawn"));
 }
 
 #[test]
@@ -204,6 +207,24 @@ fn the_papers_experiments_go_on_where_they_were() {
     let measured = |name: &str| damaged.iter().find(|e| e.0 == name).map(|e| e.2.is_f64()).unwrap();
     assert!(!measured("fer-dnn-cbam") && measured("ckplus-dnn-cbam"));
     assert!(fs::read_to_string(&page).unwrap().contains("could not be measured"));
+
+    // Nor do lines that cannot be read.
+    let metrics = whole.join("fer-dnn-cbam/metrics.jsonl");
+    let lines = fs::read_to_string(&metrics).unwrap();
+    fs::write(&metrics, "{\n").unwrap();
+    let output = succeed(&reproduce(&whole, &["--report-only", "--json"]));
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("fer-dnn-cbam") && told.contains("metrics.jsonl: line 1"), "{told}");
+    let damaged = experiments(&serde_json::from_slice(&output.stdout).unwrap());
+    assert!(damaged.iter().any(|(name, _, accuracy)| name == "ckplus-dnn-cbam" && accuracy.is_f64()));
+    assert!(fs::read_to_string(whole.join("reproduce.md")).unwrap().contains("metrics.jsonl: line 1"));
+    fs::write(&metrics, lines).unwrap();
+    // As many other faces are not those that were trained on.
+    let faces = folder.path().join("faces");
+    folder_of_faces(&faces, &[Split::Train, Split::Test], &FER2013, 5);
+    let few = ["reproduce", "--data", text(&faces), "--limit", "35", "--epochs", "1", "--report-only"];
+    let message = failure(&[&few[..], &["--out", text(&whole)]].concat(), 1);
+    assert!(message.contains("fer-dnn-cbam: was not trained on the images of"), "{message}");
 
     let list = json(&["reproduce", "--list", "--data", "synthetic", "--limit", "35", "--out", text(&parts)]);
     assert_eq!((state("fer-dnn-cbam", &list), state("fer-vgg", &list)), ("begun".into(), "not run".into()));

@@ -167,6 +167,15 @@ fn a_cross_validation_goes_on_where_it_was() {
     assert!(message.contains("fold0") && message.contains("other options"), "{message}");
     let message = failure(&[&command[..], &["--by", "subject"]].concat(), 1);
     assert!(message.contains("subjects"), "{message}");
+    // What failed before its first checkpoint left nothing to refuse.
+    let seed = [&command[..], &["--seed", "1"]].concat();
+    for fold in ["fold0", "fold1"] {
+        let files = fs::read_dir(folder.path().join(fold)).unwrap().map(|file| file.unwrap());
+        for file in files.filter(|file| file.file_name() != "config.json") {
+            fs::remove_file(file.path()).unwrap();
+        }
+    }
+    assert_eq!(json(&seed)["folds"].as_array().unwrap().len(), 2);
 
     // A cosine was laid out for its number of epochs.
     let out = folder.path().join("cosine");

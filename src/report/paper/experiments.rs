@@ -3,7 +3,8 @@
 use crate::error::{Error, Result};
 use crate::nn::{Architecture, Attention, CbamPosition, Loss, Model};
 use crate::optim::Method;
-use crate::train::{Augmentation, Config, Fold, Folding, Record, Refinements, RunFolder, Schedule};
+use crate::train::{Augmentation, Config, Fold, Folding, Record, Refinements, RunFolder, Schedule, Sets};
+use crate::weights::Weights;
 use moue_datasets::Dataset;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -195,6 +196,15 @@ impl Inputs {
     }
 }
 
+/// What an experiment's runs have left.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Of those that have ended an epoch.
+    pub records: Vec<Record>,
+    /// Why others cannot be read.
+    pub damaged: Vec<String>,
+}
+
 /// How far an experiment has come.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Progress {
@@ -291,32 +301,44 @@ impl Experiment {
     /// What `run` has left below `out`.
     ///
     /// # Errors
-    /// A folder whose files cannot be read, or, if there is `data` to tell, of a run with other options.
-    pub fn record(&self, out: &Path, run: Run, data: Option<&Data>) -> Result<Option<Record>> {
+    /// A folder whose files cannot be read.
+    pub fn record(&self, out: &Path, run: Run) -> Result<Option<Record>> {
         let path = self.folder(out, run);
-        if !RunFolder::holds_run(&path) {
-            return Ok(None);
-        }
-        let record = Record::read(&path)?;
-        if let Some(data) = data {
-            // There may have been fewer epochs.
-            if !record.config.agrees_with(&self.config(data, run, record.config.epochs)) {
-                return Err(Error::other_options(&path));
-            }
-        }
-        Ok(Some(record))
+        RunFolder::holds_run(&path).then(|| Record::read(&path)).transpose()
     }
 
-    /// Its runs below `out` that have ended an epoch.
+    /// Its runs below `out` that have ended an epoch, and what is wrong with those that cannot be read.
     ///
     /// # Errors
-    /// As [`record`](Self::record).
-    pub fn records(&self, out: &Path, inputs: &Inputs) -> Result<Vec<Record>> {
-        let data = inputs.get(self.source);
-        let records = self.runs().into_iter().filter_map(|run| self.record(out, run, data).transpose());
-        let mut records = records.collect::<Result<Vec<_>>>()?;
-        records.retain(|record| !record.rows.is_empty());
-        Ok(records)
+    /// If there are data to tell, a run of other options, or one that was trained on other images.
+    pub fn found(&self, out: &Path, inputs: &Inputs) -> Result<Found> {
+        let (data, mut found) = (inputs.get(self.source), Found::default());
+        for run in self.runs() {
+            match self.record(out, run) {
+                Ok(Some(record)) if !record.rows.is_empty() => {
+                    data.map_or(Ok(()), |data| self.check(&record, run, data))?;
+                    found.records.push(record);
+                }
+                Ok(_) => {}
+                Err(error) => found.damaged.push(error.to_string()),
+            }
+        }
+        Ok(found)
+    }
+
+    /// Checks that `record` is of `run` on `data`: without its weights by the options alone.
+    fn check(&self, record: &Record, run: Run, data: &Data) -> Result<()> {
+        // There may have been fewer epochs.
+        if !record.config.agrees_with(&self.config(data, run, record.config.epochs)) {
+            return Err(Error::other_options(&record.path));
+        }
+        // Damaged ones cost their own row, in the report.
+        let Ok(weights) = Weights::load(&record.last()) else { return Ok(()) };
+        if Sets::new(data.dataset.clone(), &record.config)?.taught(&weights.facts) {
+            return Ok(());
+        }
+        let reason = format!("was not trained on the images of {}; choose another --out", data.spec);
+        Err(Error::format(&record.path, reason))
     }
 
     /// How far it has come with `records`, if each run is to have `epochs`.

@@ -64,27 +64,27 @@ fn spread(deviation: Option<f64>) -> String {
 
 /// The mean accuracy, those of runs that cannot be averaged, and why there are none of others.
 pub(super) fn accuracy(outcome: &Outcome) -> String {
-    let mut reasons: Vec<&String> =
-        outcome.runs.iter().filter_map(|run| run.evaluated.as_ref().err()).collect();
+    let reasons = outcome.runs.iter().filter_map(|run| run.evaluated.as_ref().err());
+    by(outcome, Measured::accuracy, reasons)
+}
+
+/// The mean of `measure`, those of runs that cannot be averaged, `reasons` why there are none of others, and what is
+/// wrong with runs that cannot be read.
+fn by<'a>(outcome: &'a Outcome, measure: Measure, reasons: impl Iterator<Item = &'a String>) -> String {
+    if outcome.runs.is_empty() && outcome.damaged.is_empty() {
+        let why = if outcome.progress.missing.is_some() { ": missing data" } else { "" };
+        return format!("{NOT_RUN}{why}");
+    }
+    let mut reasons: Vec<&String> = reasons.chain(&outcome.damaged).collect();
     reasons.dedup();
-    let accuracies = by(outcome, Measured::accuracy).into_iter().chain(reasons.into_iter().cloned());
-    not_run(outcome).unwrap_or_else(|| accuracies.collect::<Vec<_>>().join("; "))
-}
-
-/// The mean of `measure`, and those of runs that cannot be averaged.
-fn by(outcome: &Outcome, measure: Measure) -> Vec<String> {
-    outcome.mean(measure).map(shares).into_iter().chain(outcome.incomplete(measure)).collect()
-}
-
-/// That there is no run.
-fn not_run(outcome: &Outcome) -> Option<String> {
-    let why = if outcome.progress.missing.is_some() { ": missing data" } else { "" };
-    outcome.runs.is_empty().then(|| format!("{NOT_RUN}{why}"))
+    let mean = outcome.mean(measure).map(shares);
+    let all = mean.into_iter().chain(outcome.incomplete(measure)).chain(reasons.into_iter().cloned());
+    all.collect::<Vec<_>>().join("; ")
 }
 
 /// Title of the column of [`recent`].
 fn recent_title() -> String {
-    format!("mean of the last {RECENT} epochs")
+    format!("mean of the last epochs, at most {RECENT}")
 }
 
 fn recent(outcome: &Outcome) -> String {
@@ -114,7 +114,7 @@ pub(super) fn introduction(document: &mut Document, outcomes: &[Outcome], inputs
         "{finished} of {} experiments are finished. Of the paper only what is known is quoted, else \"{NOT_STATED}\"; \
          what was not run here is \"{NOT_RUN}\". Where nothing but the tested images could choose the best epoch, the \
          last epoch's weights are measured. Means are over seeds or folds that have had just the epochs asked for, \
-         +- is the standard deviation of a sample, in points. The mean of the last {RECENT} epochs is of the images that \
+         +- is the standard deviation of a sample, in points. The mean of the last epochs, at most {RECENT}, is of the images that \
          were watched while training: validation where there is one.",
         outcomes.len()
     ));
@@ -220,7 +220,7 @@ pub(super) fn beyond_the_paper(document: &mut Document, outcomes: &[Outcome]) {
         let held = outcome.runs.first().and_then(|run| run.record.rows.last()?.held());
         table.row([
             title.to_owned(),
-            not_run(outcome).unwrap_or_else(|| by(outcome, Measured::last).join("; ")),
+            by(outcome, Measured::last, std::iter::empty()),
             against(Measured::last),
             recent(outcome),
             against(Measured::recent),
@@ -233,23 +233,18 @@ pub(super) fn beyond_the_paper(document: &mut Document, outcomes: &[Outcome]) {
     }
     document.table(table);
 
-    let views: [(&str, Measure); 3] = [
-        ("one", Measured::last),
-        ("flip", |run| run.with_views(Views::Flip)),
-        ("ten-crop", |run| run.with_views(Views::TenCrop)),
-    ];
     let mut table =
         Table::new("The unchanged runs' last weights, by --views", &["views", "accuracy", "against one"]);
-    for (name, measure) in views {
-        let mean = base.and_then(|base| base.mean(measure));
-        // Of the same weights: the mean difference is the difference of the means.
-        let one = base.and_then(|base| base.mean(Measured::last));
-        let against = mean.zip(one).filter(|_| name != "one").map(|((with, _), (one, _))| (with - one, None));
-        table.row([
-            name.to_owned(),
-            mean.map_or(NOT_RUN.to_owned(), shares),
-            against.map_or("-".to_owned(), points),
-        ]);
+    let views: [(&str, Measure, Measure); 3] = [
+        ("one", Measured::last, |_| None),
+        ("flip", |run| run.with_views(Views::Flip), |run| run.gained_with(Views::Flip)),
+        ("ten-crop", |run| run.with_views(Views::TenCrop), |run| run.gained_with(Views::TenCrop)),
+    ];
+    for (name, measure, gained) in views {
+        let reasons = base.iter().flat_map(|base| &base.runs).filter_map(|run| run.by_views.as_ref().err());
+        let accuracy = base.map_or(NOT_RUN.to_owned(), |base| by(base, measure, reasons));
+        let gained = base.and_then(|base| base.mean(gained));
+        table.row([name.to_owned(), accuracy, gained.map_or("-".to_owned(), points)]);
     }
     document.table(table);
 }

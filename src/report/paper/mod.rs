@@ -8,7 +8,7 @@ mod items;
 mod outcome;
 mod platform;
 
-pub use experiments::{Data, EXPERIMENTS, Experiment, Inputs, Progress, Protocol, Run, Source};
+pub use experiments::{Data, EXPERIMENTS, Experiment, Found, Inputs, Progress, Protocol, Run, Source};
 pub use outcome::{Mean, Measure, Measured, Outcome};
 
 use super::{Document, Table};

@@ -1,8 +1,8 @@
 //! What an experiment came to.
 
 use super::experiments::BASE;
-use super::{Data, Experiment, Inputs, Progress, Protocol};
-use crate::error::{Error, Result};
+use super::{Data, Experiment, Found, Inputs, Progress, Protocol};
+use crate::error::Result;
 use crate::infer::Classifier;
 use crate::report::run::{Evaluated, Mistake};
 use crate::report::{Confusion, match_classes, mean_and_deviation};
@@ -28,9 +28,9 @@ pub struct Measured {
     pub record: Record,
     /// Its weights on what they are tested on; or why they were not measured.
     pub evaluated: std::result::Result<Evaluated, String>,
-    /// Accuracy of its last weights on the watched images with more than one view; only of what recipes are compared
-    /// with.
-    pub by_views: Vec<(Views, f64)>,
+    /// Accuracy of its last weights on the watched images with more than one view, or why that was not measured; only
+    /// of what recipes are compared with.
+    pub by_views: std::result::Result<Vec<(Views, f64)>, String>,
 }
 
 impl Measured {
@@ -46,7 +46,12 @@ impl Measured {
 
     /// The same with `views` of each face.
     pub fn with_views(&self, views: Views) -> Option<f64> {
-        self.by_views.iter().find(|(of, _)| *of == views).map(|(_, accuracy)| *accuracy)
+        self.by_views.as_ref().ok()?.iter().find(|(of, _)| *of == views).map(|(_, accuracy)| *accuracy)
+    }
+
+    /// What `views` of each face are worth to it against one.
+    pub fn gained_with(&self, views: Views) -> Option<f64> {
+        Some(self.with_views(views)? - self.last()?)
     }
 
     /// Mean accuracy on the watched images after each of the last three epochs: with a rate that never falls,
@@ -95,6 +100,8 @@ pub struct Outcome {
     pub epochs: u64,
     /// Its runs that have ended an epoch.
     pub runs: Vec<Measured>,
+    /// Why others cannot be read.
+    pub damaged: Vec<String>,
 }
 
 impl Outcome {
@@ -105,7 +112,7 @@ impl Outcome {
     /// A run that cannot be measured takes nothing from the others: it says why.
     ///
     /// # Errors
-    /// What a run wrote down cannot be read, or is of other options.
+    /// As [`Experiment::found`].
     pub fn of(
         experiment: Experiment,
         out: &Path,
@@ -113,22 +120,21 @@ impl Outcome {
         epochs: Option<u64>,
         isa: Isa,
     ) -> Result<Self> {
-        let records = experiment.records(out, inputs)?;
+        let Found { records, damaged } = experiment.found(out, inputs)?;
         let progress = experiment.progress(&records, inputs, epochs);
         let measure = |record: Record| {
             let Some(data) = inputs.get(experiment.source) else {
                 let evaluated = Err("needs its data".to_owned());
-                return Measured { record, evaluated, by_views: Vec::new() };
+                return Measured { record, evaluated, by_views: Ok(Vec::new()) };
             };
-            let evaluated = evaluate(experiment, &record, data, isa)
-                .map_err(|error| format!("could not be measured: {error}"));
-            // Unreadable weights are told of above.
+            let unmeasured = |error| format!("could not be measured: {error}");
+            let evaluated = evaluate(experiment, &record, data, isa).map_err(unmeasured);
             let by_views =
                 if experiment.name == BASE { by_views(&record, data, isa) } else { Ok(Vec::new()) };
-            Measured { record, evaluated, by_views: by_views.unwrap_or_default() }
+            Measured { record, evaluated, by_views: by_views.map_err(unmeasured) }
         };
         let runs = records.into_iter().map(measure).collect();
-        Ok(Self { experiment, progress, epochs: experiment.epochs(epochs), runs })
+        Ok(Self { experiment, progress, epochs: experiment.epochs(epochs), runs, damaged })
     }
 
     /// Its runs that have had just as many epochs as they are to have: what can be averaged and compared.
@@ -252,13 +258,7 @@ fn evaluate(experiment: Experiment, record: &Record, data: &Data, isa: Isa) -> R
     let [watched, tested] = [sets.watched(), sets.tested()].map(|held| held.map(|(split, _)| *split));
     let split = if experiment.is_choice() { watched } else { tested };
     let weights = if watched == split { record.last() } else { record.best() };
-    let measured = Evaluated::measure(&weights, &sets, split, &data.spec, isa)?;
-    let (trained, found) = (measured.facts.images, sets.train.len());
-    if trained != found {
-        let reason = format!("trained on {trained} images, but {} has {found} to train on", data.spec);
-        return Err(Error::format(&record.path, reason));
-    }
-    Ok(measured)
+    Evaluated::measure(&mut Classifier::load(&weights, isa)?, &weights, &sets, split, &data.spec)
 }
 
 /// Accuracy of the last weights of `record` on what it watched, with more than one view of each face.
@@ -315,9 +315,10 @@ mod tests {
             })
             .collect();
         let progress = experiment.progress(&records, &Inputs::default(), Some(epochs));
-        let unmeasured = |record| Measured { record, evaluated: Err(String::new()), by_views: Vec::new() };
+        let unmeasured =
+            |record| Measured { record, evaluated: Err(String::new()), by_views: Ok(Vec::new()) };
         let runs = records.into_iter().map(unmeasured).collect();
-        Outcome { experiment, progress, epochs, runs }
+        Outcome { experiment, progress, epochs, runs, damaged: Vec::new() }
     }
 
     fn close(got: Option<Mean>, mean: f64, deviation: Option<f64>) {
