@@ -10,28 +10,15 @@
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use moue::profile::Layer;
 use moue::{Isa, Rng};
-use moue_kernels::registry::{Case, Fill, Shapes, cases};
-
-fn random(len: usize, fill: Fill, rng: &mut Rng) -> Vec<f64> {
-    let low = if fill == Fill::Positive { 0.1 } else { -1.0 };
-    (0..len).map(|_| rng.range(low, low + if low > 0.0 { 1.0 } else { 2.0 }).into()).collect()
-}
-
-/// Inputs of a case, those marked `Prepared` computed by the case itself.
-fn inputs(case: &dyn Case, rng: &mut Rng) -> Vec<Vec<f32>> {
-    let mut wide: Vec<Vec<f64>> =
-        case.entry().inputs().into_iter().map(|(len, fill)| random(len, fill, rng)).collect();
-    case.entry().prepare(&mut wide);
-    wide.into_iter().map(|buffer| buffer.into_iter().map(|x| x as f32).collect()).collect()
-}
+use moue_kernels::registry::{Shapes, cases};
 
 fn kernels(c: &mut Criterion) {
     let mut rng = Rng::new(0);
-    for case in cases(Shapes::Network) {
+    for case in cases(Shapes::TRAINING) {
         let info = case.entry();
         let mut group = c.benchmark_group(info.name());
         group.throughput(Throughput::Elements(info.flops() as u64)).sample_size(10);
-        let inputs = inputs(case.as_ref(), &mut rng);
+        let inputs = case.inputs_f32(&mut || rng.range(0.0, 1.0).into());
         let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
         let mut outputs: Vec<Vec<f32>> = info.outputs().into_iter().map(|len| vec![0.0; len]).collect();
         let mut outputs: Vec<&mut [f32]> = outputs.iter_mut().map(Vec::as_mut_slice).collect();

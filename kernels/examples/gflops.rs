@@ -1,7 +1,7 @@
 //! GFLOP/s of the registry's kernels at the network's shapes, against the FMA peak measured beside them:
-//! `cargo run --release -p moue-kernels --example gflops -- [NAME PART] [THREADS]`.
+//! `cargo run --release -p moue-kernels --example gflops -- [NAME PART] [THREADS] [BATCH]`.
 
-use moue_kernels::registry::{Case, Fill, Shapes, cases};
+use moue_kernels::registry::{Case, Shapes, cases};
 use moue_kernels::{Isa, peak};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -23,17 +23,11 @@ fn best(seconds: f64, mut f: impl FnMut()) -> f64 {
 
 fn time(case: &dyn Case, isa: Isa) -> f64 {
     let mut state = 1u32;
-    let mut draw = |fill| {
+    let inputs = case.inputs_f32(&mut || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        let x = (state >> 8) as f32 / (1 << 24) as f32;
-        if fill == Fill::Positive { 0.1 + x } else { 2.0 * x - 1.0 }
-    };
-    let mut buffers = |lens: Vec<(usize, Fill)>| -> Vec<Vec<f32>> {
-        lens.into_iter().map(|(n, fill)| (0..n).map(|_| draw(fill)).collect()).collect()
-    };
-    let info = case.entry();
-    let inputs = buffers(info.inputs());
-    let mut outputs = buffers(info.outputs().into_iter().map(|n| (n, Fill::Signed)).collect());
+        f64::from(state >> 8) / f64::from(1 << 24)
+    });
+    let mut outputs: Vec<Vec<f32>> = case.entry().outputs().into_iter().map(|n| vec![0.0; n]).collect();
     let mut scratch = vec![0.0; case.scratch_f32()];
     let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
     let mut outputs: Vec<&mut [f32]> = outputs.iter_mut().map(Vec::as_mut_slice).collect();
@@ -44,13 +38,17 @@ fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let name = args.first().map_or("", String::as_str);
     let threads = args.get(1).map_or(1, |n| n.parse().expect("threads"));
+    let shapes = match args.get(2) {
+        Some(batch) => Shapes::Network { batch: batch.parse().expect("batch") },
+        None => Shapes::TRAINING,
+    };
     let isa = Isa::from_env().expect("MOUE_ISA");
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("thread pool");
     pool.install(|| {
         let rounds = || _ = black_box(peak::multiply_adds(isa, ROUNDS));
         let peak = || (peak::FLOPS_PER_ROUND * ROUNDS) as f64 / best(0.05, rounds) / 1e9;
         println!("{} on {threads} threads, peak of one {:.0} GFLOP/s", isa.name(), peak());
-        for case in cases(Shapes::Network) {
+        for case in cases(shapes) {
             let info = case.entry();
             let label = format!("{} {}", info.name(), info.shape());
             if label.contains(name) {

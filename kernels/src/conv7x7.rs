@@ -5,6 +5,7 @@
 //! three, zero beyond the map, is copied to the stack first; after that no tap needs a test. A vector is four
 //! pixels of two channels.
 
+use crate::gemm::for_chunks;
 use crate::reduce::{PAIR, combine, pair, pairs};
 use crate::{ConvBackward, Grad, Isa, Kernel, Mode, Shape, Simd};
 use std::ops::Range;
@@ -30,13 +31,11 @@ impl Conv7x7Kernels for f32 {
         assert_eq!(x.len(), shape.len(), "x of {shape}");
         assert_eq!(w.len(), WEIGHTS, "w of {shape}");
         assert_eq!(y.len(), shape.pixels(), "y of {shape}");
-        let run = |part: usize, y: &mut [f32]| {
+        let buffers = [(y, PAIR * shape.h * shape.w)];
+        for_chunks(0..pairs(shape.n), parallel(shape), buffers, &|part, [y]| {
             let images = pair(shape.n, part);
             let x = &x[images.start * shape.image_len()..images.end * shape.image_len()];
             isa.run(Forward { shape, x, w, y });
-        };
-        each_part(shape, 0..pairs(shape.n), Some(y), shape.h * shape.w, &mut [], 0, &|part, y, _| {
-            run(part, y.expect("y is there"));
         });
     }
 
@@ -49,20 +48,17 @@ impl Conv7x7Kernels for f32 {
         assert_eq!(dw.to.len(), WEIGHTS, "dw of {shape}");
         let sums = pairs(shape.n) * WEIGHTS;
         assert!(scratch.len() >= sums, "scratch of {shape}: {} < {sums}", scratch.len());
-        let (mode, dx) = match dx {
-            None => (Mode::Set, None),
-            Some(Grad { to, mode }) => {
-                assert_eq!(to.len(), shape.len(), "dx of {shape}");
-                (mode, Some(to))
-            }
-        };
+        let wanted = dx.is_some();
+        let Grad { to: dx, mode } = dx.unwrap_or(Grad::set(&mut []));
+        assert!(!wanted || dx.len() == shape.len(), "dx of {shape}");
         let sums = &mut scratch[..sums];
         let image = shape.image_len();
-        each_part(shape, 0..pairs(shape.n), dx, image, sums, WEIGHTS, &|part, dx, dw| {
+        let buffers = [(dx, if wanted { PAIR * image } else { 0 }), (&mut *sums, WEIGHTS)];
+        for_chunks(0..pairs(shape.n), parallel(shape), buffers, &|part, [dx, dw]| {
             let images = pair(shape.n, part);
             let x = &x[images.start * image..images.end * image];
             let dy = &dy[images.start * image / 2..images.end * image / 2];
-            isa.run(Backward { shape, x, w, dy, dx, mode, dw });
+            isa.run(Backward { shape, x, w, dy, dx: wanted.then_some(dx), mode, dw });
         });
         combine(isa, sums, PAIR, dw.to, dw.mode);
     }
@@ -70,39 +66,9 @@ impl Conv7x7Kernels for f32 {
 
 const WEIGHTS: usize = 98;
 
-/// Pixels below which all parts run on one thread: about 98 multiply-adds a pixel, 5 ns.
-const SERIAL: usize = 4096;
-
-/// Calls `run` for every part of the images, with its images of `out` (`image` elements each) and its `slot`
-/// elements of `slots`.
-fn each_part(
-    shape: Shape,
-    part: Range<usize>,
-    out: Option<&mut [f32]>,
-    image: usize,
-    slots: &mut [f32],
-    slot: usize,
-    run: &(impl Fn(usize, Option<&mut [f32]>, &mut [f32]) + Sync),
-) {
-    let middle = (part.start + part.end) / 2;
-    match part.len() {
-        0 => {}
-        1 => run(part.start, out, slots),
-        len => {
-            let start = |p| pair(shape.n, p).start;
-            let (out_a, out_b) =
-                out.map(|o| o.split_at_mut((start(middle) - start(part.start)) * image)).unzip();
-            let (a, b) = slots.split_at_mut(len / 2 * slot);
-            let first = || each_part(shape, part.start..middle, out_a, image, a, slot, run);
-            let second = || each_part(shape, middle..part.end, out_b, image, b, slot, run);
-            if shape.pixels() < SERIAL {
-                first();
-                second();
-            } else {
-                rayon::join(first, second);
-            }
-        }
-    }
+/// Whether there are enough pixels for several threads: about 98 multiply-adds a pixel, 5 ns.
+const fn parallel(shape: Shape) -> bool {
+    shape.pixels() >= 4096
 }
 
 /// Whole images.

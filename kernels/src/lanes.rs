@@ -81,7 +81,7 @@ impl Iterator for Blocks {
 
 /// Calls `$f::<S, $wide>` or `$f::<S, 1>` for a block of [`blocks`]`(_, $wide)`.
 macro_rules! on_block {
-    ($block:expr, $wide:literal, $f:ident($($arg:expr),* $(,)?)) => {
+    ($block:expr, $wide:tt, $f:ident($($arg:expr),* $(,)?)) => {
         if $block.len() == $wide * $crate::simd::LANES {
             $f::<S, $wide>($($arg),*)
         } else {

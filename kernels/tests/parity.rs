@@ -2,7 +2,7 @@
 //! shapes, garbage in outputs and scratch, and canaries around every buffer that is written.
 
 use moue_kernels::Isa;
-use moue_kernels::registry::{Bound, Case, Fill, Shapes, cases};
+use moue_kernels::registry::{Bound, Case, Shapes, cases};
 
 const CANARY: f32 = 1.234_567_8e30;
 const MARGIN: usize = 24;
@@ -11,21 +11,12 @@ const MARGIN: usize = 24;
 struct Random(u64);
 
 impl Random {
-    fn uniform(&mut self) -> f32 {
+    fn uniform(&mut self) -> f64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 40) as f32 / (1u64 << 24) as f32
-    }
-
-    fn fill(&mut self, len: usize, fill: Fill) -> Vec<f32> {
-        let draw = |_| match fill {
-            Fill::Signed => 2.0 * self.uniform() - 1.0,
-            Fill::Positive => 0.1 + self.uniform(),
-            Fill::Prepared => f32::NAN,
-        };
-        (0..len).map(draw).collect()
+        ((z ^ (z >> 31)) >> 40) as f64 / (1u64 << 24) as f64
     }
 }
 
@@ -77,14 +68,8 @@ fn check(case: &dyn Case, isa: Isa, seed: u64) -> Result<(), String> {
     let info = case.entry();
     let name = format!("{} {} on {}", info.name(), info.shape(), isa.name());
     let mut random = Random(seed);
-    let mut wide: Vec<Vec<f64>> = info
-        .inputs()
-        .into_iter()
-        .map(|(len, fill)| random.fill(len, fill).into_iter().map(f64::from).collect())
-        .collect();
-    info.prepare(&mut wide);
-    // Both sides must see the same numbers: what `prepare` computed is rounded to f32 first.
-    let narrow: Vec<Vec<f32>> = wide.iter().map(|b| b.iter().map(|&x| x as f32).collect()).collect();
+    let narrow = case.inputs_f32(&mut || random.uniform());
+    // Both sides must see the same numbers, rounded to f32.
     let wide: Vec<Vec<f64>> = narrow.iter().map(|b| b.iter().map(|&x| f64::from(x)).collect()).collect();
     let truth = oracle(case, &wide);
 
@@ -145,7 +130,7 @@ fn every_kernel_matches_its_oracle() {
 /// The network's own shapes reach code that small ones do not: several parts, blocks and strips.
 #[test]
 fn network_shapes_match_the_oracle() {
-    let failures: Vec<_> = wanted(Shapes::Network)
+    let failures: Vec<_> = wanted(Shapes::TRAINING)
         .iter()
         .filter(|case| case.entry().flops() < 4e8)
         .filter_map(|case| check(case.as_ref(), Isa::fastest(), 7).err())
@@ -169,13 +154,7 @@ fn results_are_the_same_bits_at_any_thread_count() {
     for case in wanted(Shapes::Remainders) {
         let info = case.entry();
         let mut random = Random(3);
-        let mut wide: Vec<Vec<f64>> = info
-            .inputs()
-            .into_iter()
-            .map(|(len, fill)| random.fill(len, fill).into_iter().map(f64::from).collect())
-            .collect();
-        info.prepare(&mut wide);
-        let narrow: Vec<Vec<f32>> = wide.iter().map(|b| b.iter().map(|&x| x as f32).collect()).collect();
+        let narrow = case.inputs_f32(&mut || random.uniform());
         let run = |pool: &rayon::ThreadPool| {
             let mut outputs: Vec<Vec<f32>> = info.outputs().iter().map(|&n| vec![0.5; n]).collect();
             let mut out: Vec<&mut [f32]> = outputs.iter_mut().map(Vec::as_mut_slice).collect();

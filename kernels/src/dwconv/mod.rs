@@ -11,7 +11,8 @@ mod convolve;
 mod correlate;
 mod rows;
 
-use crate::reduce::{PAIR, combine, pairs, part_range};
+use crate::gemm::for_chunks;
+use crate::reduce::{PAIR, combine, pair, pairs, part_range};
 use crate::{ConvBackward, Grad, Isa, Kernel, Mode, Shape, Simd};
 use convolve::convolve_rows;
 use correlate::correlate_pair;
@@ -31,14 +32,14 @@ pub trait DwConvKernels: Sized {
 
 impl DwConvKernels for f32 {
     fn dwconv_backward_scratch(shape: Shape) -> usize {
-        Partition::for_sums(shape).count * 9 * shape.c
+        pairs(shape.n) * 9 * shape.c
     }
 
     fn dwconv_forward(isa: Isa, shape: Shape, x: &[Self], w: &[Self], y: &mut [Self]) {
         assert_eq!(x.len(), shape.len(), "x of {shape}");
         assert_eq!(w.len(), 9 * shape.c, "w of {shape}");
         assert_eq!(y.len(), shape.len(), "y of {shape}");
-        let partition = Partition::for_rows(shape);
+        let partition = Partition::new(shape);
         let run = |part, y: &mut [f32]| isa.run(Forward { shape, rows: partition.rows(part), x, w, y });
         forward_parts(&partition, 0..partition.count, y, &run);
     }
@@ -49,21 +50,18 @@ impl DwConvKernels for f32 {
         assert_eq!(w.len(), 9 * shape.c, "w of {shape}");
         assert_eq!(dy.len(), shape.len(), "dy of {shape}");
         assert_eq!(dw.to.len(), 9 * shape.c, "dw of {shape}");
-        let partition = Partition::for_sums(shape);
-        let sums = partition.count * 9 * shape.c;
+        let sums = pairs(shape.n) * 9 * shape.c;
         assert!(scratch.len() >= sums, "scratch of {shape}: {} < {sums}", scratch.len());
-        let (mode, dx) = match dx {
-            None => (Mode::Set, None),
-            Some(Grad { to, mode }) => {
-                assert_eq!(to.len(), shape.len(), "dx of {shape}");
-                (mode, Some(to))
-            }
-        };
+        let wanted = dx.is_some();
+        let Grad { to: dx, mode } = dx.unwrap_or(Grad::set(&mut []));
+        assert!(!wanted || dx.len() == shape.len(), "dx of {shape}");
         let sums = &mut scratch[..sums];
-        let run = |part, dx: Option<&mut [f32]>, dw: &mut [f32]| {
-            isa.run(Backward { shape, rows: partition.rows(part), x, w, dy, dx, mode, dw });
-        };
-        backward_parts(&partition, 0..partition.count, dx, sums, &run);
+        let buffers = [(dx, if wanted { PAIR * shape.image_len() } else { 0 }), (&mut *sums, 9 * shape.c)];
+        for_chunks(0..pairs(shape.n), parallel(shape), buffers, &|part, [dx, dw]| {
+            let images = pair(shape.n, part);
+            let rows = images.start * shape.h..images.end * shape.h;
+            isa.run(Backward { shape, rows, x, w, dy, dx: wanted.then_some(dx), mode, dw });
+        });
         combine(isa, sums, PAIR, dw.to, dw.mode);
     }
 }
@@ -72,8 +70,13 @@ impl DwConvKernels for f32 {
 /// elements takes 4 us, a few times what starting it costs.
 const TASK: usize = 16 * 1024;
 
-/// How the rows of all images are cut, by shape alone: groups of images, or blocks of the rows of each image
-/// where there are few images.
+/// Whether there is work for two threads.
+const fn parallel(shape: Shape) -> bool {
+    shape.len() >= 2 * TASK
+}
+
+/// How the rows of all images are cut for the forward pass, by shape alone: groups of images, or blocks of the rows of
+/// each image where there are few images.
 struct Partition {
     shape: Shape,
     /// Parts that all images are cut into.
@@ -90,17 +93,12 @@ impl Partition {
         (16 / shape.n.max(1)).min(shape.image_len() / TASK).min(shape.h / 4).max(1)
     }
 
-    /// For passes without partial sums: as many parts as are worth a task.
-    fn for_rows(shape: Shape) -> Self {
+    /// As many parts as are worth a task.
+    fn new(shape: Shape) -> Self {
         let blocks = Self::blocks(shape);
         let images = shape.n.div_ceil(shape.len().div_ceil(TASK).max(1)).max(1);
         let count = if blocks > 1 { shape.n * blocks } else { shape.n.div_ceil(images) };
         Self { shape, count, blocks, images }
-    }
-
-    /// For partial sums, which have to be combined: pairs of images.
-    fn for_sums(shape: Shape) -> Self {
-        Self { shape, count: pairs(shape.n), blocks: 1, images: PAIR }
     }
 
     /// The rows of one part, counted through all images.
@@ -118,16 +116,6 @@ impl Partition {
     fn len(&self, parts: Range<usize>) -> usize {
         (self.rows(parts.end - 1).end - self.rows(parts.start).start) * self.shape.w * self.shape.c
     }
-
-    /// Both halves, in parallel if there is work for two.
-    fn join(&self, a: impl FnOnce() + Send, b: impl FnOnce() + Send) {
-        if self.shape.len() < 2 * TASK {
-            a();
-            b();
-        } else {
-            rayon::join(a, b);
-        }
-    }
 }
 
 /// Calls `run` for every part, with its rows of y.
@@ -143,33 +131,14 @@ fn forward_parts(
         1 => run(parts.start, y),
         _ => {
             let (a, b) = y.split_at_mut(partition.len(parts.start..middle));
-            partition.join(
-                || forward_parts(partition, parts.start..middle, a, run),
-                || forward_parts(partition, middle..parts.end, b, run),
-            );
-        }
-    }
-}
-
-/// Calls `run` for every part, with its rows of dx and its own `[9, c]` of `sums`.
-fn backward_parts(
-    partition: &Partition,
-    parts: Range<usize>,
-    dx: Option<&mut [f32]>,
-    sums: &mut [f32],
-    run: &(impl Fn(usize, Option<&mut [f32]>, &mut [f32]) + Sync),
-) {
-    let middle = (parts.start + parts.end) / 2;
-    match parts.len() {
-        0 => {}
-        1 => run(parts.start, dx, sums),
-        _ => {
-            let (dx_a, dx_b) = dx.map(|dx| dx.split_at_mut(partition.len(parts.start..middle))).unzip();
-            let (a, b) = sums.split_at_mut((middle - parts.start) * 9 * partition.shape.c);
-            partition.join(
-                || backward_parts(partition, parts.start..middle, dx_a, a, run),
-                || backward_parts(partition, middle..parts.end, dx_b, b, run),
-            );
+            let mut first = || forward_parts(partition, parts.start..middle, a, run);
+            let mut second = || forward_parts(partition, middle..parts.end, b, run);
+            if parallel(partition.shape) {
+                rayon::join(first, second);
+            } else {
+                first();
+                second();
+            }
         }
     }
 }
@@ -405,14 +374,13 @@ mod tests {
     }
 
     #[test]
-    fn partitions_cover_every_row_once() {
+    fn a_partition_covers_every_row_once() {
         for n in [0, 1, 2, 3, 5, 15, 16, 17, 33] {
             for (map, c) in [(1, 1), (3, 256), (7, 40), (48, 32), (97, 64)] {
                 let shape = Shape::new(n, map, map, c);
-                for partition in [Partition::for_rows(shape), Partition::for_sums(shape)] {
-                    let rows: Vec<_> = (0..partition.count).flat_map(|p| partition.rows(p)).collect();
-                    assert_eq!(rows, (0..n * map).collect::<Vec<_>>(), "{shape}");
-                }
+                let partition = Partition::new(shape);
+                let rows: Vec<_> = (0..partition.count).flat_map(|p| partition.rows(p)).collect();
+                assert_eq!(rows, (0..n * map).collect::<Vec<_>>(), "{shape}");
             }
         }
     }

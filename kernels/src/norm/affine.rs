@@ -2,9 +2,9 @@
 //! whoever reads it ([`Affine`]), so that the normalised value is never written to memory; backward, the reader sums
 //! what the statistics' gradient needs, and the convolution does the rest.
 
-use super::image::{floor, image_apply, whole_pixels};
+use super::image::{add_backward_sums, image_apply, image_backward_apply};
 use crate::gemm::for_chunks;
-use crate::lanes::{SERIAL, blocks, each_image, load, on_block, put, store};
+use crate::lanes::{SERIAL, each_image};
 use crate::reduce::combine;
 use crate::{Grad, Isa, Kernel, Mode, Shape, Simd};
 
@@ -24,7 +24,7 @@ pub struct Affine<'a, T> {
 /// Gradient of a value that owes an [`Affine`].
 #[derive(Debug)]
 pub struct AffineGrad<'a, T> {
-    /// dz, the gradient behind the ReLU, as long as x.
+    /// dz, the gradient of the ReLU's result (of z without one), as long as x.
     pub dz: Grad<'a, T>,
     /// Sum of dz and of dz * (x - mean), where the ReLU let through, over n, h, w: `[2, c]`, overwritten with what
     /// all of dz gives; `None` where another reader adds to dz after this one.
@@ -54,7 +54,7 @@ pub trait AffineKernels: Sized {
     fn affine_backward_scratch(shape: Shape) -> usize;
     /// z = x * scale + shift, then ReLU if asked for; overwrites `z`.
     fn affine_forward(isa: Isa, shape: Shape, x: &[Self], affine: Affine<'_, Self>, z: &mut [Self]);
-    /// The gradient of x, from that of z behind the ReLU, `dy`.
+    /// The gradient of x, from that of the ReLU's result, `dy`.
     fn affine_backward(
         isa: Isa,
         shape: Shape,
@@ -152,14 +152,7 @@ impl Kernel for Sums<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { affine, x, dz, sums } = self;
-        let c = affine.scale.len();
-        let chunk = whole_pixels(CHUNK, c);
-        for (x, dz) in x.chunks(chunk).zip(dz.chunks(chunk)) {
-            for block in blocks(c, 4) {
-                on_block!(block, 4, sums_chunk(s, &affine, (x, dz), block, sums));
-            }
-        }
+        add_backward_sums::<S, 4>(s, self.x, self.dz, &self.affine, self.sums);
     }
 }
 
@@ -175,70 +168,6 @@ impl Kernel for NormGradient<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { norm, y, dz, dy } = self;
-        let c = norm.scale.len();
-        let chunk = whole_pixels(CHUNK, c);
-        for ((y, dz), dy) in y.chunks(chunk).zip(dz.chunks(chunk)).zip(dy.chunks_mut(chunk)) {
-            for block in blocks(c, 4) {
-                on_block!(block, 4, norm_grad_chunk(s, &norm, (y, dz), block, dy));
-            }
-        }
-    }
-}
-
-/// Elements of a chunk of each of three streams: 24 KB, what is left of L1 holds the channels' constants.
-const CHUNK: usize = 2048;
-
-#[inline(always)]
-fn sums_chunk<S: Simd, const N: usize>(
-    s: S,
-    affine: &Affine<'_, f32>,
-    (x, dz): (&[f32], &[f32]),
-    block: std::ops::Range<usize>,
-    sums: &mut [f32],
-) {
-    let c = affine.scale.len();
-    let mean = load::<S, N>(s, &affine.mean[block.clone()]);
-    let scale = load::<S, N>(s, &affine.scale[block.clone()]);
-    let shift = load::<S, N>(s, &affine.shift[block.clone()]);
-    let (floor, zero) = (s.splat(floor(affine.relu)), s.zero());
-    let mut sum = [zero; N];
-    let mut product = [zero; N];
-    for (x, dz) in x.chunks_exact(c).zip(dz.chunks_exact(c)) {
-        let x = load::<S, N>(s, &x[block.clone()]);
-        let dz = load::<S, N>(s, &dz[block.clone()]);
-        for i in 0..N {
-            let dz = s.select_gt(s.mul_add(x[i], scale[i], shift[i]), floor, dz[i], zero);
-            sum[i] = s.add(sum[i], dz);
-            product[i] = s.mul_add(dz, s.sub(x[i], mean[i]), product[i]);
-        }
-    }
-    let (sums, products) = sums.split_at_mut(c);
-    put(s, sum, &mut sums[block.clone()], Mode::Add);
-    put(s, product, &mut products[block], Mode::Add);
-}
-
-#[inline(always)]
-fn norm_grad_chunk<S: Simd, const N: usize>(
-    s: S,
-    norm: &NormGrad<'_, f32>,
-    (y, dz): (&[f32], &[f32]),
-    block: std::ops::Range<usize>,
-    dy: &mut [f32],
-) {
-    let c = norm.scale.len();
-    let scale = load::<S, N>(s, &norm.scale[block.clone()]);
-    let shift = load::<S, N>(s, &norm.shift[block.clone()]);
-    let by_y = load::<S, N>(s, &norm.by_y[block.clone()]);
-    let constant = load::<S, N>(s, &norm.constant[block.clone()]);
-    let (floor, zero) = (s.splat(floor(norm.relu)), s.zero());
-    for ((y, dz), dy) in y.chunks_exact(c).zip(dz.chunks_exact(c)).zip(dy.chunks_exact_mut(c)) {
-        let y = load::<S, N>(s, &y[block.clone()]);
-        let mut v = load::<S, N>(s, &dz[block.clone()]);
-        for i in 0..N {
-            let dz = s.select_gt(s.mul_add(y[i], scale[i], shift[i]), floor, v[i], zero);
-            v[i] = s.mul_add(dz, scale[i], s.mul_add(y[i], by_y[i], constant[i]));
-        }
-        store(s, v, &mut dy[block.clone()]);
+        image_backward_apply::<S, 4>(s, &self.norm, self.y, self.dz, self.dy, Mode::Set);
     }
 }

@@ -4,13 +4,14 @@
 //! All of them walk the image in chunks of a few kilobytes and, inside a chunk, block by block of channels: the
 //! constants of a block then stay in registers while memory is still read in order.
 
+use super::affine::{Affine, NormGrad};
 use crate::lanes::{blocks, load, on_block, put, store};
 use crate::{Mode, Simd};
 use std::ops::Range;
 
 /// Elements of a chunk that is read twice: 16 KB, half of L1.
 const STATS_CHUNK: usize = 4096;
-/// Elements of a chunk of each of two or three streams.
+/// Elements of a chunk of each of two or three streams: 24 KB, what is left of L1 holds the channels' constants.
 const CHUNK: usize = 2048;
 
 /// Elements of whole pixels, about `chunk`.
@@ -149,67 +150,66 @@ fn chunk_apply<S: Simd, const N: usize>(
     }
 }
 
-/// Constants of each channel, `[c]` each.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Channels<'a> {
-    pub(crate) mean: &'a [f32],
-    /// 1 / sqrt(variance + eps).
-    pub(crate) rstd: &'a [f32],
-    /// gamma * rstd.
-    pub(crate) scale: &'a [f32],
-    /// beta - mean * scale.
-    pub(crate) shift: &'a [f32],
-}
-
-/// Sum of dy' and of dy' * xhat over one image, `[2, c]`, where dy' is dy where the ReLU let through (the mask is
-/// recomputed as x * scale + shift > 0, exactly what the forward pass did) and xhat = (x - mean) * rstd.
+/// Sum of dy' and of dy' * xhat over one image, `[2, c]`, where dy' is dy where the ReLU let through and
+/// xhat = (x - mean) * rstd.
 #[inline(always)]
 pub(crate) fn image_backward_sums<S: Simd>(
     s: S,
-    c: usize,
     x: &[f32],
     dy: &[f32],
-    channels: &Channels<'_>,
-    relu: bool,
+    affine: &Affine<'_, f32>,
+    rstd: &[f32],
     sums: &mut [f32],
 ) {
     sums.fill(0.0);
-    let chunk = whole_pixels(CHUNK, c);
-    for (x, dy) in x.chunks(chunk).zip(dy.chunks(chunk)) {
-        // Two vectors: six constants and four accumulators fit into sixteen registers.
-        for block in blocks(c, 2) {
-            on_block!(block, 2, chunk_backward_sums(s, x, dy, channels, floor(relu), block, sums));
-        }
-    }
-    for (sum, rstd) in sums[c..].iter_mut().zip(channels.rstd) {
+    // Two vectors: six constants and four accumulators fit into sixteen registers.
+    add_backward_sums::<S, 2>(s, x, dy, affine, sums);
+    for (sum, rstd) in sums[rstd.len()..].iter_mut().zip(rstd) {
         *sum *= rstd;
+    }
+}
+
+/// Adds the sum of dz' and of dz' * (x - mean) over whole pixels, dz' being dz where the ReLU let through (the mask is
+/// recomputed as x * scale + shift > 0, exactly what the forward pass did). `W` vectors of channels at a time.
+#[inline(always)]
+pub(crate) fn add_backward_sums<S: Simd, const W: usize>(
+    s: S,
+    x: &[f32],
+    dz: &[f32],
+    affine: &Affine<'_, f32>,
+    sums: &mut [f32],
+) {
+    let c = affine.scale.len();
+    let chunk = whole_pixels(CHUNK, c);
+    for (x, dz) in x.chunks(chunk).zip(dz.chunks(chunk)) {
+        for block in blocks(c, W) {
+            on_block!(block, W, chunk_backward_sums(s, affine, (x, dz), block, sums));
+        }
     }
 }
 
 #[inline(always)]
 fn chunk_backward_sums<S: Simd, const N: usize>(
     s: S,
-    x: &[f32],
-    dy: &[f32],
-    channels: &Channels<'_>,
-    floor: f32,
+    affine: &Affine<'_, f32>,
+    (x, dz): (&[f32], &[f32]),
     block: Range<usize>,
     sums: &mut [f32],
 ) {
-    let c = channels.mean.len();
-    let mean = load::<S, N>(s, &channels.mean[block.clone()]);
-    let scale = load::<S, N>(s, &channels.scale[block.clone()]);
-    let shift = load::<S, N>(s, &channels.shift[block.clone()]);
-    let (floor, zero) = (s.splat(floor), s.zero());
+    let c = affine.scale.len();
+    let mean = load::<S, N>(s, &affine.mean[block.clone()]);
+    let scale = load::<S, N>(s, &affine.scale[block.clone()]);
+    let shift = load::<S, N>(s, &affine.shift[block.clone()]);
+    let (floor, zero) = (s.splat(floor(affine.relu)), s.zero());
     let mut sum = [zero; N];
     let mut product = [zero; N];
-    for (x, dy) in x.chunks_exact(c).zip(dy.chunks_exact(c)) {
+    for (x, dz) in x.chunks_exact(c).zip(dz.chunks_exact(c)) {
         let x = load::<S, N>(s, &x[block.clone()]);
-        let dy = load::<S, N>(s, &dy[block.clone()]);
+        let dz = load::<S, N>(s, &dz[block.clone()]);
         for i in 0..N {
-            let dy = s.select_gt(s.mul_add(x[i], scale[i], shift[i]), floor, dy[i], zero);
-            sum[i] = s.add(sum[i], dy);
-            product[i] = s.mul_add(dy, s.sub(x[i], mean[i]), product[i]);
+            let dz = s.select_gt(s.mul_add(x[i], scale[i], shift[i]), floor, dz[i], zero);
+            sum[i] = s.add(sum[i], dz);
+            product[i] = s.mul_add(dz, s.sub(x[i], mean[i]), product[i]);
         }
     }
     let (sums, products) = sums.split_at_mut(c);
@@ -217,34 +217,21 @@ fn chunk_backward_sums<S: Simd, const N: usize>(
     put(s, product, &mut products[block], Mode::Add);
 }
 
-/// Coefficients of [`image_backward_apply`], `[c]` each.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct BackwardChannels<'a> {
-    pub(crate) scale: &'a [f32],
-    pub(crate) shift: &'a [f32],
-    pub(crate) by_x: &'a [f32],
-    pub(crate) constant: &'a [f32],
-}
-
-/// dx = scale * dy' + by_x * x + constant. With by_x = -scale * rstd * sum(dy' xhat) / m and
-/// constant = -scale * sum(dy') / m - by_x * mean this is the gradient of a training batch norm; with both 0
-/// it is that of an evaluation one.
+/// dy of [`NormGrad`] for whole pixels, `W` vectors of channels at a time.
 #[inline(always)]
-#[allow(clippy::too_many_arguments)]
-pub(crate) fn image_backward_apply<S: Simd>(
+pub(crate) fn image_backward_apply<S: Simd, const W: usize>(
     s: S,
-    c: usize,
-    x: &[f32],
-    dy: &[f32],
-    channels: &BackwardChannels<'_>,
-    relu: bool,
-    dx: &mut [f32],
+    norm: &NormGrad<'_, f32>,
+    y: &[f32],
+    dz: &[f32],
+    dy: &mut [f32],
     mode: Mode,
 ) {
+    let c = norm.scale.len();
     let chunk = whole_pixels(CHUNK, c);
-    for ((x, dy), dx) in x.chunks(chunk).zip(dy.chunks(chunk)).zip(dx.chunks_mut(chunk)) {
-        for block in blocks(c, 2) {
-            on_block!(block, 2, chunk_backward_apply(s, (x, dy), channels, floor(relu), block, dx, mode));
+    for ((y, dz), dy) in y.chunks(chunk).zip(dz.chunks(chunk)).zip(dy.chunks_mut(chunk)) {
+        for block in blocks(c, W) {
+            on_block!(block, W, chunk_backward_apply(s, norm, (y, dz), block, dy, mode));
         }
     }
 }
@@ -252,26 +239,25 @@ pub(crate) fn image_backward_apply<S: Simd>(
 #[inline(always)]
 fn chunk_backward_apply<S: Simd, const N: usize>(
     s: S,
-    (x, dy): (&[f32], &[f32]),
-    channels: &BackwardChannels<'_>,
-    floor: f32,
+    norm: &NormGrad<'_, f32>,
+    (y, dz): (&[f32], &[f32]),
     block: Range<usize>,
-    dx: &mut [f32],
+    dy: &mut [f32],
     mode: Mode,
 ) {
-    let c = channels.scale.len();
-    let scale = load::<S, N>(s, &channels.scale[block.clone()]);
-    let shift = load::<S, N>(s, &channels.shift[block.clone()]);
-    let by_x = load::<S, N>(s, &channels.by_x[block.clone()]);
-    let constant = load::<S, N>(s, &channels.constant[block.clone()]);
-    let (floor, zero) = (s.splat(floor), s.zero());
-    for ((x, dy), dx) in x.chunks_exact(c).zip(dy.chunks_exact(c)).zip(dx.chunks_exact_mut(c)) {
-        let x = load::<S, N>(s, &x[block.clone()]);
-        let mut v = load::<S, N>(s, &dy[block.clone()]);
+    let c = norm.scale.len();
+    let scale = load::<S, N>(s, &norm.scale[block.clone()]);
+    let shift = load::<S, N>(s, &norm.shift[block.clone()]);
+    let by_y = load::<S, N>(s, &norm.by_y[block.clone()]);
+    let constant = load::<S, N>(s, &norm.constant[block.clone()]);
+    let (floor, zero) = (s.splat(floor(norm.relu)), s.zero());
+    for ((y, dz), dy) in y.chunks_exact(c).zip(dz.chunks_exact(c)).zip(dy.chunks_exact_mut(c)) {
+        let y = load::<S, N>(s, &y[block.clone()]);
+        let mut v = load::<S, N>(s, &dz[block.clone()]);
         for i in 0..N {
-            let dy = s.select_gt(s.mul_add(x[i], scale[i], shift[i]), floor, v[i], zero);
-            v[i] = s.mul_add(dy, scale[i], s.mul_add(x[i], by_x[i], constant[i]));
+            let dz = s.select_gt(s.mul_add(y[i], scale[i], shift[i]), floor, v[i], zero);
+            v[i] = s.mul_add(dz, scale[i], s.mul_add(y[i], by_y[i], constant[i]));
         }
-        put(s, v, &mut dx[block.clone()], mode);
+        put(s, v, &mut dy[block.clone()], mode);
     }
 }

@@ -6,13 +6,10 @@ mod image;
 pub use affine::{Affine, AffineGrad, AffineKernels, NormGrad};
 pub(crate) use affine::{Apply, NormGradient, Sums};
 
-use image::{
-    BackwardChannels, Channels, image_apply, image_backward_apply, image_backward_sums, image_stats,
-};
-
 use crate::lanes::each_image;
 use crate::reduce::{combine, nodes};
 use crate::{Grad, Isa, Kernel, Mode, Shape, Simd};
+use image::{image_apply, image_backward_apply, image_backward_sums, image_stats};
 
 /// Geometry and constants of a batch norm.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -81,8 +78,8 @@ pub trait NormKernels: Sized {
         y: &mut [Self],
         scratch: &mut [Self],
     );
-    /// Overwrites `sums`, `[2, c]`, with the sums over n, h, w of the gradient behind the ReLU and of its products with
-    /// the normalised x: the gradients of beta and gamma.
+    /// Overwrites `sums`, `[2, c]`, with the sums over n, h, w of the gradient where the ReLU let through and of its
+    /// products with the normalised x: the gradients of beta and gamma.
     fn batch_norm_sums(
         isa: Isa,
         norm: &BatchNorm,
@@ -165,10 +162,10 @@ impl NormKernels for f32 {
         fill_constants(norm, channels, constants);
         let (rstd, rest) = constants.split_at(c);
         let (scale, shift) = rest.split_at(c);
-        let constants = Channels { mean: &channels.stats[..c], rstd, scale, shift };
+        let affine = Affine { scale, shift, mean: &channels.stats[..c], relu: norm.relu };
         each_image(2 * c, shape.len(), slots, |n, sums| {
             let at = n * image..(n + 1) * image;
-            isa.run(BackwardSums { norm, x: &x[at.clone()], dy: &dy[at], channels: constants, sums });
+            isa.run(BackwardSums { x: &x[at.clone()], dy: &dy[at], affine, rstd, sums });
         });
         combine(isa, slots, 1, sums, Mode::Set);
     }
@@ -204,11 +201,11 @@ impl NormKernels for f32 {
             by_x.fill(0.0);
             constant.fill(0.0);
         }
-        let constants = BackwardChannels { scale, shift, by_x, constant };
+        let norm = NormGrad { scale, shift, by_y: by_x, constant, relu: norm.relu };
         let mode = dx.mode;
         each_image(image, shape.len(), dx.to, |n, dx| {
             let at = n * image..(n + 1) * image;
-            isa.run(BackwardApply { norm, x: &x[at.clone()], dy: &dy[at], channels: constants, dx, mode });
+            isa.run(BackwardApply { norm, x: &x[at.clone()], dy: &dy[at], dx, mode });
         });
     }
 }
@@ -318,10 +315,10 @@ impl Kernel for Normalise<'_> {
 }
 
 struct BackwardSums<'a> {
-    norm: &'a BatchNorm,
     x: &'a [f32],
     dy: &'a [f32],
-    channels: Channels<'a>,
+    affine: Affine<'a, f32>,
+    rstd: &'a [f32],
     sums: &'a mut [f32],
 }
 
@@ -329,16 +326,14 @@ impl Kernel for BackwardSums<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { norm, x, dy, channels, sums } = self;
-        image_backward_sums(s, norm.shape.c, x, dy, &channels, norm.relu, sums);
+        image_backward_sums(s, self.x, self.dy, &self.affine, self.rstd, self.sums);
     }
 }
 
 struct BackwardApply<'a> {
-    norm: &'a BatchNorm,
+    norm: NormGrad<'a, f32>,
     x: &'a [f32],
     dy: &'a [f32],
-    channels: BackwardChannels<'a>,
     dx: &'a mut [f32],
     mode: Mode,
 }
@@ -347,8 +342,7 @@ impl Kernel for BackwardApply<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { norm, x, dy, channels, dx, mode } = self;
-        image_backward_apply(s, norm.shape.c, x, dy, &channels, norm.relu, dx, mode);
+        image_backward_apply::<S, 2>(s, &self.norm, self.x, self.dy, self.dx, self.mode);
     }
 }
 

@@ -56,7 +56,7 @@ impl NormConv {
     }
 }
 
-/// Arguments of [`NormConvKernels::norm_conv_forward`].
+/// Arguments of [`NormConvKernels::norm_conv_forward`]; x is `[n, h, w, cin]`, y `[n, h', w', cout]`: [`Conv::y`].
 #[derive(Debug)]
 pub struct NormConvForward<'a, T> {
     /// Input.
@@ -73,7 +73,7 @@ pub struct NormConvForward<'a, T> {
     pub scratch: &'a mut [T],
 }
 
-/// Arguments of [`NormConvKernels::norm_conv_backward`].
+/// Arguments of [`NormConvKernels::norm_conv_backward`]; x is `[n, h, w, cin]`, y and dz are `[n, h', w', cout]`.
 #[derive(Debug)]
 pub struct NormConvBackward<'a, T> {
     /// Forward input.

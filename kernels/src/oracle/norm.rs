@@ -56,7 +56,7 @@ impl NormKernels for f64 {
         let c = norm.shape.c;
         sums.fill(0.0);
         for i in 0..x.len() {
-            let inner = behind_relu(norm, channels, x, dy, i);
+            let inner = masked(norm, channels, x, dy, i);
             sums[i % c] += inner;
             sums[c + i % c] += inner * normalised(norm, channels.stats, x[i], i % c);
         }
@@ -67,7 +67,7 @@ impl NormKernels for f64 {
         let NormChannels { gamma, stats, .. } = channels;
         let (c, m) = (norm.shape.c, pixels as f64);
         let xhat = |i: usize| normalised(norm, stats, x[i], i % c);
-        let inner = |i: usize| behind_relu(norm, channels, x, dy, i);
+        let inner = |i: usize| masked(norm, channels, x, dy, i);
         let mut dx = dx;
         for k in 0..c {
             let channel = || (k..x.len()).step_by(c);
@@ -84,8 +84,8 @@ impl NormKernels for f64 {
     }
 }
 
-/// The gradient behind the ReLU.
-fn behind_relu(norm: &BatchNorm, channels: NormChannels<'_, f64>, x: &[f64], dy: &[f64], i: usize) -> f64 {
+/// The gradient where the ReLU let through, 0 elsewhere.
+fn masked(norm: &BatchNorm, channels: NormChannels<'_, f64>, x: &[f64], dy: &[f64], i: usize) -> f64 {
     let NormChannels { gamma, beta, stats } = channels;
     let k = i % norm.shape.c;
     let passed = !norm.relu || normalised(norm, stats, x[i], k) * gamma[k] + beta[k] > 0.0;

@@ -1,7 +1,7 @@
 use super::put;
 use crate::*;
 
-/// x * scale + shift behind the ReLU, and whether the ReLU let it through.
+/// x * scale + shift after the ReLU, and whether the ReLU let it through.
 fn affine_at(affine: &Affine<'_, f64>, x: &[f64], i: usize) -> (f64, bool) {
     let k = i % affine.scale.len();
     let z = x[i] * affine.scale[k] + affine.shift[k];

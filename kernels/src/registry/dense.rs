@@ -252,8 +252,8 @@ fn remainders(layer: Layer) -> Vec<Conv> {
     all
 }
 
-/// The network's layers at batch 32, and the standard twins of its fused ones.
-fn network(layer: Layer) -> Vec<Conv> {
+/// The network's layers, and the standard twins of its fused ones.
+fn network(layer: Layer, batch: usize) -> Vec<Conv> {
     let seven = [
         [48, 32, 32],
         [24, 32, 64],
@@ -264,15 +264,15 @@ fn network(layer: Layer) -> Vec<Conv> {
         [6, 256, 256],
     ];
     let mut all: Vec<Conv> =
-        seven.into_iter().map(|[map, cin, cout]| conv([32, map, map, cin], cout, 1)).collect();
+        seven.into_iter().map(|[map, cin, cout]| conv([batch, map, map, cin], cout, 1)).collect();
     match layer {
         Layer::Pointwise => {
             let shortcuts = [[48, 32, 32], [24, 32, 64], [12, 64, 128], [6, 128, 256]];
-            all.extend(shortcuts.into_iter().map(|[map, cin, cout]| conv([32, map, map, cin], cout, 2)));
+            all.extend(shortcuts.into_iter().map(|[map, cin, cout]| conv([batch, map, map, cin], cout, 2)));
         }
         Layer::Conv3x3 => {
-            all.push(conv([32, 48, 48, 1], 32, 1));
-            all.push(conv([32, 3, 3, 256], 128, 1));
+            all.push(conv([batch, 48, 48, 1], 32, 1));
+            all.push(conv([batch, 3, 3, 256], 128, 1));
         }
         Layer::Winograd | Layer::DwPw => {}
     }
@@ -284,7 +284,7 @@ pub(super) fn cases(shapes: Shapes) -> Vec<Box<dyn Case>> {
     for layer in [Layer::Pointwise, Layer::Conv3x3, Layer::Winograd, Layer::DwPw] {
         let convs = match shapes {
             Shapes::Remainders => remainders(layer),
-            Shapes::Network => network(layer),
+            Shapes::Network { batch } => network(layer, batch),
         };
         for conv in convs {
             all.push(Box::new(Forward(layer, conv)));

@@ -9,7 +9,7 @@ pub(super) fn cases(shapes: Shapes) -> Vec<Box<dyn Case>> {
         all.push(Box::new(Forward { kind, shape }));
         // Every way the four modes of the two gradients can go: dx not wanted, set, added; dw set, added.
         let modes: &[_] = match shapes {
-            Shapes::Network => &[(Some(Mode::Set), Mode::Set)],
+            Shapes::Network { .. } => &[(Some(Mode::Set), Mode::Set)],
             Shapes::Remainders => &[
                 (Some(Mode::Set), Mode::Set),
                 (Some(Mode::Add), Mode::Set),
@@ -59,11 +59,11 @@ const MAPS: [(usize, usize); 11] =
 fn list(shapes: Shapes) -> Vec<(Kind, Shape)> {
     let mut all = Vec::new();
     match shapes {
-        Shapes::Network => {
+        Shapes::Network { batch } => {
             for (c, map) in [(32, 48), (32, 24), (64, 24), (64, 12), (128, 12), (128, 6), (256, 6)] {
-                all.push((Kind::Depthwise, Shape::new(32, map, map, c)));
+                all.push((Kind::Depthwise, Shape::new(batch, map, map, c)));
             }
-            all.extend([3, 6, 12, 24, 48].map(|map| (Kind::Spatial, Shape::new(32, map, map, 2))));
+            all.extend([3, 6, 12, 24, 48].map(|map| (Kind::Spatial, Shape::new(batch, map, map, 2))));
         }
         Shapes::Remainders => {
             // Every map with some channel count of each kind, every channel count with some map.

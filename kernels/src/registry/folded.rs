@@ -115,7 +115,7 @@ fn stem([n, h, w]: [usize; 3], c: usize, cout: usize, threads: bool) -> Box<dyn 
 
 /// Kind, geometry, whether it is the end of a block.
 fn list(shapes: Shapes) -> Vec<(FoldedKind, Conv, bool)> {
-    if shapes == Shapes::Network {
+    if let Shapes::Network { .. } = shapes {
         let mut all = vec![
             (Conv3x3, conv([4, 48, 48, 1], 32, 1), false),
             (Winograd, conv([4, 48, 48, 32], 32, 1), false),
@@ -164,7 +164,7 @@ fn list(shapes: Shapes) -> Vec<(FoldedKind, Conv, bool)> {
 pub(super) fn cases(shapes: Shapes) -> Vec<Box<dyn Case>> {
     let mut all: Vec<Box<dyn Case>> = Vec::new();
     let stems: &[_] = match shapes {
-        Shapes::Network => &[([4, 48, 48], 32, 32)],
+        Shapes::Network { .. } => &[([4, 48, 48], 32, 32)],
         Shapes::Remainders => &[
             ([1, 1, 1], 1, 1),
             ([2, 3, 5], 9, 17),

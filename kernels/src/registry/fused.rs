@@ -33,19 +33,19 @@ fn layers(shapes: Shapes) -> Vec<(NormConv, bool)> {
     let layer = |layer, [n, h, w, c]: [usize; 4], cout, stride, affine| {
         (NormConv { layer, conv: Conv { x: Shape::new(n, h, w, c), cout, stride }, affine }, true)
     };
-    if shapes == Shapes::Network {
+    if let Shapes::Network { batch } = shapes {
         let mut all = vec![
-            layer(Conv3x3, [32, 48, 48, 1], 32, 1, false),
-            layer(Conv3x3, [32, 48, 48, 32], 32, 1, true),
-            layer(Pointwise, [32, 48, 48, 32], 32, 2, true),
-            layer(Pointwise, [32, 24, 24, 32], 64, 2, false),
-            layer(Pointwise, [32, 12, 12, 64], 128, 2, false),
+            layer(Conv3x3, [batch, 48, 48, 1], 32, 1, false),
+            layer(Conv3x3, [batch, 48, 48, 32], 32, 1, true),
+            layer(Pointwise, [batch, 48, 48, 32], 32, 2, true),
+            layer(Pointwise, [batch, 24, 24, 32], 64, 2, false),
+            layer(Pointwise, [batch, 12, 12, 64], 128, 2, false),
         ];
         for [map, cin, cout] in [[48, 32, 32], [24, 64, 64], [12, 128, 128]] {
-            all.push(layer(DwPw, [32, map, map, cin], cout, 1, true));
+            all.push(layer(DwPw, [batch, map, map, cin], cout, 1, true));
         }
         for [map, cin, cout] in [[24, 32, 64], [12, 64, 128]] {
-            all.push(layer(DwPw, [32, map, map, cin], cout, 1, false));
+            all.push(layer(DwPw, [batch, map, map, cin], cout, 1, false));
         }
         return all;
     }

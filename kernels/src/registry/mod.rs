@@ -22,6 +22,17 @@ pub enum Fill {
     Prepared,
 }
 
+impl Fill {
+    /// An element, `uniform` giving numbers from 0 to 1.
+    fn draw(self, uniform: &mut dyn FnMut() -> f64) -> f64 {
+        match self {
+            Self::Signed => 2.0 * uniform() - 1.0,
+            Self::Positive => 0.1 + uniform(),
+            Self::Prepared => f64::NAN,
+        }
+    }
+}
+
 /// How far an f32 result may be from the f64 oracle's.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Bound {
@@ -68,6 +79,8 @@ pub trait Entry: Send + Sync {
 pub trait Case: Send + Sync {
     /// See [`Entry`].
     fn entry(&self) -> &dyn Entry;
+    /// Inputs of the SIMD kernel, filled with what `uniform`, numbers from 0 to 1, is made to, and prepared.
+    fn inputs_f32(&self, uniform: &mut dyn FnMut() -> f64) -> Vec<Vec<f32>>;
     /// Scratch elements of the f32 kernel.
     fn scratch_f32(&self) -> usize;
     /// Scratch elements of the oracle.
@@ -81,6 +94,13 @@ pub trait Case: Send + Sync {
 impl<E: Entry> Case for E {
     fn entry(&self) -> &dyn Entry {
         self
+    }
+    fn inputs_f32(&self, uniform: &mut dyn FnMut() -> f64) -> Vec<Vec<f32>> {
+        let buffers = self.inputs().into_iter();
+        let mut wide: Vec<Vec<f64>> =
+            buffers.map(|(len, fill)| (0..len).map(|_| fill.draw(uniform)).collect()).collect();
+        self.prepare(&mut wide);
+        wide.into_iter().map(|buffer| buffer.into_iter().map(|x| x as f32).collect()).collect()
     }
     fn scratch_f32(&self) -> usize {
         self.scratch::<f32>()
@@ -101,8 +121,16 @@ impl<E: Entry> Case for E {
 pub enum Shapes {
     /// Small and awkward: channels around the lane and tile widths, 1x1 to odd maps. For parity.
     Remainders,
-    /// The network's own at batch 32. For benches.
-    Network,
+    /// The network's own; layers of inference are always of four images. For benches.
+    Network {
+        /// Images.
+        batch: usize,
+    },
+}
+
+impl Shapes {
+    /// The network's own as it is trained.
+    pub const TRAINING: Self = Self::Network { batch: 32 };
 }
 
 /// Every kernel at the shapes of one list.

@@ -19,8 +19,9 @@ const MODES: [Mode; 2] = [Mode::Set, Mode::Add];
 
 /// Shapes of feature maps.
 pub(super) fn map_shapes(shapes: Shapes) -> Vec<Shape> {
-    if shapes == Shapes::Network {
-        return [(48, 32), (24, 64), (12, 128), (6, 256)].map(|(hw, c)| Shape::new(32, hw, hw, c)).to_vec();
+    if let Shapes::Network { batch } = shapes {
+        let maps = [(48, 32), (24, 64), (12, 128), (6, 256)];
+        return maps.map(|(hw, c)| Shape::new(batch, hw, hw, c)).to_vec();
     }
     let channels = (1..=17).chain(31..=33).map(|c| Shape::new(2, 3, 2, c));
     let maps = [(1, 1), (1, 2), (2, 2), (3, 3), (5, 7), (7, 7), (6, 4)].map(|(h, w)| Shape::new(3, h, w, 9));

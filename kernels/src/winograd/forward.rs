@@ -116,7 +116,7 @@ pub(crate) fn sides(a: Map, b: Map, work: &mut [f32]) -> [Side<'_>; 2] {
 ///
 /// A block of tiles at a time: all columns vertically, then for each of the six rows of points everything that is
 /// left between those columns and the columns of y, so that no more than six of the 36 points are in the
-/// first-level cache at a time. What neighbouring tiles share is transformed once (20 instead of 24 lines).
+/// first-level cache at a time. What neighbouring tiles share is transformed once (20 instead of 22 lines a tile).
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn winograd_rows<S: Simd, E: Epilogue>(

@@ -74,19 +74,23 @@ pub(super) fn cases(shapes: Shapes) -> Vec<Box<dyn Case>> {
             }
         }
     };
-    if shapes == Shapes::Network {
+    if let Shapes::Network { batch } = shapes {
         // The residual sums, CBAM's maps and MLP, the head, the parameters.
         let maps = [Relu, Add, AddRelu];
-        for [m, k] in [[32 * 576, 32], [32 * 144, 64], [32 * 36, 128], [32 * 9, 256]] {
+        for [m, k] in [[576, 32], [144, 64], [36, 128], [9, 256]].map(|[m, k]| [batch * m, k]) {
             add(&maps, &MODES[..1], [m, k, 1]);
             add(&[ReluBackward, AddBackward], &MODES, [m, k, 1]);
         }
         for [k, p] in [[256, 16], [16, 256], [128, 7]] {
-            add(&[MatmulNt, Bias, Sigmoid, L2Normalize], &MODES[..1], [32, k, p]);
-            add(&[MatmulNtBackward, BiasBackward, SigmoidBackward, L2NormalizeBackward], &MODES, [32, k, p]);
+            add(&[MatmulNt, Bias, Sigmoid, L2Normalize], &MODES[..1], [batch, k, p]);
+            add(
+                &[MatmulNtBackward, BiasBackward, SigmoidBackward, L2NormalizeBackward],
+                &MODES,
+                [batch, k, p],
+            );
         }
-        add(&[Pass::MarginSoftmax, SoftCrossEntropy], &MODES[..1], [32, 7, 1]);
-        add(&[MarginSoftmaxBackward, SoftCrossEntropyBackward], &MODES, [32, 7, 1]);
+        add(&[Pass::MarginSoftmax, SoftCrossEntropy], &MODES[..1], [batch, 7, 1]);
+        add(&[MarginSoftmaxBackward, SoftCrossEntropyBackward], &MODES, [batch, 7, 1]);
         add(&[Pass::Adam, Pass::Sgd], &MODES[..1], [1, 498_866, 1]);
         return all;
     }
