@@ -191,20 +191,12 @@ impl<T: Real> Plan<T> {
         self.steps.iter().map(|s| s.spec.macs).sum()
     }
 
-    /// How many roundings a gradient may have seen on its way: of every operation, the terms that one element of
-    /// its result sums, those that one element of its input's gradient sums, and the pixels that a parameter's
-    /// gradient or a statistic sums. The loss itself is left out: no gradient passes through its value.
+    /// How many roundings a gradient may have seen on its way: of every operation, one forward, one backward and the
+    /// terms of its sums ([`Spec::terms`]). The loss itself is left out: no gradient passes through its value.
     pub fn roundings(&self) -> f64 {
-        let per = |macs: u64, len: usize| macs as f64 / len.max(1) as f64;
         let loss = self.loss.as_ref().map(|(value, _)| value);
         let steps = self.steps.iter().filter(|step| Some(&step.y) != loss);
-        steps
-            .map(|s| {
-                let pixels = if s.w[0].is_empty() { 0 } else { s.spec.shape.pixels() };
-                let x = s.input_shape.map_or(1, |x| x.len());
-                2.0 + per(s.spec.macs, s.spec.shape.len()) + per(s.spec.macs, x) + pixels as f64
-            })
-            .sum()
+        steps.map(|step| (2 + step.spec.terms) as f64).sum()
     }
 
     /// Computes every value; running buffers in `params` are updated in training.

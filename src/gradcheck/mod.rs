@@ -133,9 +133,11 @@ fn nan_max(a: f64, b: f64) -> f64 {
     if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
 }
 
-/// Bound on |f32 - f64| relative to a tensor's largest gradient after [`Plan::roundings`](crate::Plan::roundings):
-/// errors of k roundings grow like lambda * sqrt(k) * u with high probability (Higham and Mary 2019, theorem 2.4);
-/// lambda = 8 makes a violation by chance less likely than 1e-13.
+/// Bound on |f32 - f64| relative to a tensor's largest gradient after [`Plan::roundings`](crate::Plan::roundings): k
+/// roundings leave an error within lambda * sqrt(k) * u of the sum of the absolute terms with high probability (Higham
+/// and Mary 2019, theorem 2.4); lambda = 8 makes a violation by chance less likely than 1e-13. The largest gradient
+/// stands for that sum. Of a tensor of few elements all may be sums that cancel, and then another point decides:
+/// [`check_at_points`].
 pub fn f32_tolerance(roundings: f64) -> f64 {
     const LAMBDA: f64 = 8.0;
     LAMBDA * roundings.max(1.0).sqrt() * f64::from(f32::EPSILON) / 2.0
@@ -176,10 +178,17 @@ fn check_elements(
     Ok(Report { shape: wide.shape, wide: wide_check, narrow })
 }
 
-/// [`check`] at up to `points` random points until one passes; of each row the best counts. For ReLUs and maxima of
-/// values that the graph computes: in a whole model at nearly every point some argument is so close to its kink that
-/// differences cross it or f32 falls on its other side, and a derivative at a kink is no one's mistake. A wrong
-/// gradient is wrong at every point, where the same elements are looked at. Kinks of the inputs themselves need only one: inputs keep their distance.
+/// [`check`] at up to `points` random points until one passes; of each row the best counts. A right gradient may miss
+/// its bound at a point, for two reasons:
+///
+/// - ReLUs and maxima of values that the graph computes: in a whole model at nearly every point some argument is so
+///   close to its kink that differences cross it or f32 falls on its other side, and a derivative at a kink is no one's
+///   mistake. Kinks of the inputs themselves are none: inputs keep their distance.
+/// - Sums that cancel: roundings are relative to the absolute terms, and may be many times what is left of a tensor's
+///   only sum, or of all of its sums.
+///
+/// Neither lasts when all values are drawn again, while a wrong gradient is wrong at every point, where the same
+/// elements are looked at.
 ///
 /// # Errors
 /// If the graph does not compile.

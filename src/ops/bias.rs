@@ -27,7 +27,7 @@ impl Graph {
 
 impl Operation for Bias {
     fn spec(&self) -> Spec {
-        Spec::new("bias", self.0)
+        Spec { terms: self.0.pixels(), ..Spec::new("bias", self.0) }
     }
 }
 

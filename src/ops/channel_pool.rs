@@ -18,7 +18,8 @@ impl Graph {
 
 impl Operation for ChannelPool {
     fn spec(&self) -> Spec {
-        Spec { reads_x: true, reads_y: true, ..Spec::new("channel_pool", self.0.with_c(2)) }
+        let (terms, y) = (self.0.c, self.0.with_c(2));
+        Spec { reads_x: true, reads_y: true, terms, ..Spec::new("channel_pool", y) }
     }
 }
 

@@ -34,10 +34,11 @@ impl Graph {
 
 impl Operation for Conv3x3 {
     fn spec(&self) -> Spec {
-        let y = self.conv.y();
+        let (y, cin) = (self.conv.y(), self.conv.x.c);
         // As the direct convolution counts them: Winograd's 4x fewer multiplications are not fewer results.
-        let macs = (y.len() * 9 * self.conv.x.c) as u64;
-        Spec { reads_x: true, macs, ..Spec::new("conv3x3", y) }
+        let macs = (y.len() * 9 * cin) as u64;
+        let terms = 9 * (cin + y.c) + y.pixels();
+        Spec { reads_x: true, macs, terms, ..Spec::new("conv3x3", y) }
     }
 }
 

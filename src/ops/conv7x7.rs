@@ -25,7 +25,8 @@ impl Graph {
 impl Operation for Conv7x7 {
     fn spec(&self) -> Spec {
         let macs = (self.0.pixels() * 98) as u64;
-        Spec { reads_x: true, macs, ..Spec::new("conv7x7", self.0.with_c(1)) }
+        let terms = 98 + 49 + self.0.pixels();
+        Spec { reads_x: true, macs, terms, ..Spec::new("conv7x7", self.0.with_c(1)) }
     }
 }
 

@@ -31,8 +31,10 @@ impl Graph {
 
 impl Operation for DwPw {
     fn spec(&self) -> Spec {
-        let macs = (self.0.x.pixels() * self.0.x.c * (9 + self.0.cout)) as u64;
-        Spec { reads_x: true, macs, ..Spec::new("dw_pw", self.0.y()) }
+        let Conv { x, cout, .. } = self.0;
+        let macs = (x.pixels() * x.c * (9 + cout)) as u64;
+        let terms = (9 + x.c) + (cout + 9) + x.pixels();
+        Spec { reads_x: true, macs, terms, ..Spec::new("dw_pw", self.0.y()) }
     }
 }
 

@@ -28,7 +28,8 @@ impl Graph {
 
 impl Operation for DwConv {
     fn spec(&self) -> Spec {
-        Spec { reads_x: true, macs: 9 * self.0.len() as u64, ..Spec::new("dwconv", self.0) }
+        let (macs, terms) = (9 * self.0.len() as u64, 9 + 9 + self.0.pixels());
+        Spec { reads_x: true, macs, terms, ..Spec::new("dwconv", self.0) }
     }
 }
 

@@ -19,7 +19,7 @@ impl Graph {
 impl Operation for GlobalAvg {
     fn spec(&self) -> Spec {
         let y = Shape::new(self.0.n, 1, 1, self.0.c);
-        Spec::new("global_avg", y)
+        Spec { terms: self.0.h * self.0.w, ..Spec::new("global_avg", y) }
     }
 }
 

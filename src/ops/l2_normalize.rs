@@ -18,7 +18,9 @@ impl Graph {
 
 impl Operation for L2Normalize {
     fn spec(&self) -> Spec {
-        Spec { reads_y: true, aux: self.0.pixels(), ..Spec::new("l2_normalize", self.0) }
+        // Of the length, and of the product of y and its gradient.
+        let terms = 2 * self.0.c;
+        Spec { reads_y: true, aux: self.0.pixels(), terms, ..Spec::new("l2_normalize", self.0) }
     }
 }
 

@@ -2,8 +2,8 @@
 //! plain softmax cross-entropy as its case of scale 1 and margin 0.
 
 use super::{Backward, Forward, Operands, Operation, Run, Spec};
-use crate::gradcheck::{Checked, Suite, sweep};
-use crate::graph::{Graph, Labels, Phase, Var};
+use crate::gradcheck::{Checked, Suite};
+use crate::graph::{Graph, Labels, Var};
 use crate::parallel::Batch;
 use moue_kernels::{Element, MarginSoftmax as Constants, Shape};
 
@@ -47,6 +47,8 @@ impl Operation for MarginSoftmax {
     fn spec(&self) -> Spec {
         Spec {
             aux: self.rows * self.constants.classes,
+            // Of a row's exponentials.
+            terms: self.constants.classes,
             ..Spec::new("margin_softmax", Shape::new(1, 1, 1, 1))
         }
     }
@@ -75,17 +77,14 @@ pub(super) fn mean<T: Element>(sum: T, batch: Batch<'_>, rows: usize) -> T {
 /// Gradient checks of this operation.
 pub(super) fn checks(suite: &mut Suite) {
     for (scale, margin, smoothing) in [(1.0, 0.0, 0.0), (30.0, 0.35, 0.0), (2.0, 0.5, 0.2)] {
-        // Where all rows are right by far, the gradient is the little that is missing to a probability of 1.
-        sweep().for_each(|at| {
-            suite.add_at_points(Phase::Train, "margin_softmax", move |g| {
-                // Beside the mean of many rows the gradient of one is too small for differences.
-                let rows = at.n * at.h;
-                let x = g.input([rows, 1, 1, at.c]);
-                let labels = g.labels(rows);
-                let classes: Vec<u32> = (0..rows).map(|r| ((5 * r + 3) % at.c) as u32).collect();
-                let loss = g.margin_softmax(x, labels, scale, margin, smoothing);
-                Checked::new(loss, [x]).labels(labels, &classes)
-            })
+        suite.sweep("margin_softmax", move |g, at| {
+            // Beside the mean of many rows the gradient of one is too small for differences.
+            let rows = at.n * at.h;
+            let x = g.input([rows, 1, 1, at.c]);
+            let labels = g.labels(rows);
+            let classes: Vec<u32> = (0..rows).map(|r| ((5 * r + 3) % at.c) as u32).collect();
+            let loss = g.margin_softmax(x, labels, scale, margin, smoothing);
+            Checked::new(loss, [x]).labels(labels, &classes)
         });
     }
 }

@@ -32,7 +32,10 @@ impl Graph {
 
 impl Operation for MatmulNt {
     fn spec(&self) -> Spec {
-        Spec { reads_x: true, macs: (self.y.len() * self.k) as u64, ..Spec::new("matmul_nt", self.y) }
+        let (y, k) = (self.y, self.k);
+        // Of y, and of the gradients of b and a.
+        let terms = k + y.pixels() + y.c;
+        Spec { reads_x: true, macs: (y.len() * k) as u64, terms, ..Spec::new("matmul_nt", y) }
     }
 }
 

@@ -19,7 +19,8 @@ impl Graph {
 impl Operation for MaxPool {
     fn spec(&self) -> Spec {
         let y = self.0.halved();
-        Spec { index: y.len(), ..Spec::new("max_pool", y) }
+        // Of the windows that a pixel is in.
+        Spec { index: y.len(), terms: 4, ..Spec::new("max_pool", y) }
     }
 }
 

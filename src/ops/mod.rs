@@ -100,6 +100,9 @@ pub struct Spec {
     pub index: usize,
     /// Multiply-adds of the forward pass; only those of convolutions and matrix products count.
     pub macs: u64,
+    /// Terms that are summed one after the other on the way of a gradient, each of which may be a rounding in f32: of
+    /// an element of the result, of an input's gradient and of a parameter's, the longest sum of each.
+    pub terms: usize,
     /// What each parameter's gradient is a sum over.
     pub gradients: [Gradient; MAX_PARAMS],
     /// For inference only: [`Graph::compile`](crate::Graph::compile) refuses it, so that backward is never called.
@@ -118,6 +121,7 @@ impl Spec {
             aux: 0,
             index: 0,
             macs: 0,
+            terms: 0,
             gradients: [Gradient::Images; MAX_PARAMS],
             forward_only: false,
         }

@@ -31,8 +31,9 @@ impl Graph {
 
 impl Operation for Pointwise {
     fn spec(&self) -> Spec {
-        let y = self.0.y();
-        Spec { reads_x: true, macs: (y.len() * self.0.x.c) as u64, ..Spec::new("pointwise", y) }
+        let (y, cin) = (self.0.y(), self.0.x.c);
+        let (macs, terms) = ((y.len() * cin) as u64, cin + y.c + y.pixels());
+        Spec { reads_x: true, macs, terms, ..Spec::new("pointwise", y) }
     }
 }
 

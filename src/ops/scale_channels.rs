@@ -21,7 +21,9 @@ impl Graph {
 
 impl Operation for ScaleChannels {
     fn spec(&self) -> Spec {
-        Spec { reads_x: true, ..Spec::new("scale_channels", self.0) }
+        // Of the gradient of a.
+        let terms = self.0.h * self.0.w;
+        Spec { reads_x: true, terms, ..Spec::new("scale_channels", self.0) }
     }
 }
 

@@ -21,7 +21,9 @@ impl Graph {
 
 impl Operation for ScalePixels {
     fn spec(&self) -> Spec {
-        Spec { reads_x: true, ..Spec::new("scale_pixels", self.0) }
+        // Of the gradient of m.
+        let terms = self.0.c;
+        Spec { reads_x: true, terms, ..Spec::new("scale_pixels", self.0) }
     }
 }
 

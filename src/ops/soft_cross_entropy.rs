@@ -31,6 +31,8 @@ impl Operation for SoftCrossEntropy {
         Spec {
             reads_x: true,
             aux: self.rows * self.classes,
+            // Of a row's exponentials, and of its targets.
+            terms: 2 * self.classes,
             ..Spec::new("soft_cross_entropy", Shape::new(1, 1, 1, 1))
         }
     }
