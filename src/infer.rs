@@ -189,9 +189,10 @@ impl Forward {
     }
 }
 
-/// Faces of a chunk of `n`: at least eight chunks, so that threads finish together; by the number of faces alone.
+/// Faces of a chunk of `n`: at least eight chunks, or a face each, so that threads finish together; by the number of
+/// faces alone.
 fn chunk(n: usize) -> usize {
-    n.div_ceil(8).clamp(1, CHUNK)
+    (n / 8).clamp(1, CHUNK)
 }
 
 /// Folded parameters in an allocation of their own.
@@ -360,6 +361,14 @@ mod tests {
         assert_eq!(argmax(&[0.0, 2.0, 2.0, 1.0]), 1);
         assert_eq!(argmax(&[-1.0]), 0);
         assert_eq!(argmax(&[f32::NAN, 1.0]), 0);
+    }
+
+    #[test]
+    fn threads_finish_together() {
+        for n in 1..100_usize {
+            assert!(n.div_ceil(chunk(n)) >= n.min(8), "{n} faces");
+        }
+        assert_eq!(([10, 15, 16].map(chunk)), [1, 1, CHUNK]);
     }
 
     fn softmax(row: &[f32], scale: f64) -> Vec<f32> {

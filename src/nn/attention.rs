@@ -28,7 +28,8 @@ pub(super) fn attend(g: &mut Graph, kind: Attention, name: &str, x: Var) -> Var 
 }
 
 /// x' = x * sigmoid(MLP(avg(x)) + MLP(max(x))), avg and max over space (Woo et al. 2018, eq. 2), then
-/// x' * sigmoid(conv7x7([mean(x'), max(x')])), mean and max over channels (eq. 3). Parameters are called `name.`.
+/// x' * sigmoid(conv7x7([mean(x'), max(x')])), mean and max over channels (eq. 3). `x` and the result are
+/// `[n, h, w, c]`. Parameters are called `name.`.
 pub fn cbam(g: &mut Graph, name: &str, x: Var) -> Var {
     let mlp = mlp(g, name, g.shape(x).c);
     let average = g.global_avg(x);
@@ -47,7 +48,8 @@ pub fn cbam(g: &mut Graph, name: &str, x: Var) -> Var {
     g.scale_pixels(x, map)
 }
 
-/// x * sigmoid(MLP(avg(x))), avg over space (Hu et al. 2018, eq. 2 to 4). Parameters are called `name.`.
+/// x * sigmoid(MLP(avg(x))), avg over space (Hu et al. 2018, eq. 2 to 4). `x` and the result are `[n, h, w, c]`.
+/// Parameters are called `name.`.
 pub fn squeeze_excite(g: &mut Graph, name: &str, x: Var) -> Var {
     let mlp = mlp(g, name, g.shape(x).c);
     let average = g.global_avg(x);

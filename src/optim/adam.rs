@@ -26,6 +26,7 @@ impl<T: Real> Adam<T> {
     /// # Panics
     /// If `params` are others than it was made for.
     pub fn step(&mut self, params: &mut Params<T>) {
+        assert_eq!(params.values.len(), self.m.len(), "parameters of another graph");
         self.constants.step += 1;
         T::adam_step(self.isa, &self.constants, &params.grads, &mut params.values, &mut self.m, &mut self.v);
     }

@@ -140,6 +140,7 @@ impl<T: Real> Optimizer<T> {
 mod tests {
     use super::*;
     use crate::{Graph, Init, Phase, Rng};
+    use std::panic::{AssertUnwindSafe, catch_unwind};
 
     fn params() -> Params<f32> {
         let mut g = Graph::new(Phase::Train);
@@ -158,6 +159,25 @@ mod tests {
             (0..2).for_each(|_| optimizer.step(&mut params));
             assert_eq!(params.get("weight"), Some(&[4.5, 4.5][..]), "{method:?}");
             assert_eq!(params.get("bias"), Some(&[8.0, 8.0][..]), "{method:?}");
+        }
+    }
+
+    /// Fewer ones, too, which the moments would have a place for.
+    #[test]
+    fn other_parameters_are_refused() {
+        let mut g = Graph::new(Phase::Train);
+        g.param("weight", &[1, 2], Init::Constant(8.0));
+        let fewer = g.init_params(&mut Rng::new(0));
+        for method in [Method::Adam, Method::Sgd] {
+            for (made_for, other) in [(params(), fewer.clone()), (fewer.clone(), params())] {
+                let mut narrow = Optimizer::new(method, &made_for, 0.25, Isa::fastest());
+                let mut wide = Optimizer::new(method, &made_for.cast::<f64>(), 0.25, Isa::fastest());
+                let refused = [
+                    catch_unwind(AssertUnwindSafe(|| narrow.step(&mut other.clone()))),
+                    catch_unwind(AssertUnwindSafe(|| wide.step(&mut other.cast()))),
+                ];
+                assert!(refused.iter().all(Result::is_err), "{method:?}");
+            }
         }
     }
 

@@ -25,6 +25,7 @@ impl<T: Real> Sgd<T> {
     /// # Panics
     /// If `params` are others than it was made for.
     pub fn step(&mut self, params: &mut Params<T>) {
+        assert_eq!(params.values.len(), self.momentum.len(), "parameters of another graph");
         self.steps += 1;
         T::sgd_step(self.isa, &self.constants, &params.grads, &mut params.values, &mut self.momentum);
     }
