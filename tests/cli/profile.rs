@@ -41,6 +41,7 @@ fn dsconv_compares_winograd_where_it_pays() {
     assert_eq!(rows.len(), 14);
     for row in rows {
         numbers(row, &["std_ms", "std_gflops", "ds_ms", "ds_gflops", "ratio", "theory", "ratio_over_theory"]);
+        assert!(row["theory_inside"].as_f64().unwrap() < row["theory"].as_f64().unwrap(), "{row}");
         let pays = row["hw"].as_u64().unwrap() > 6;
         assert!(if pays { row["winograd_ms"].is_f64() } else { row["winograd_ms"].is_null() }, "{row}");
         let ratio = row["std_ms"].as_f64().unwrap() / row["ds_ms"].as_f64().unwrap();

@@ -46,6 +46,7 @@ struct Row {
     ds_gflops: f64,
     ratio: f64,
     theory: f64,
+    theory_inside: f64,
     ratio_over_theory: f64,
 }
 
@@ -65,6 +66,7 @@ impl Row {
             ds_gflops,
             ratio: c.ratio(),
             theory: c.layer.theory(),
+            theory_inside: c.layer.theory_inside(),
             ratio_over_theory: c.over_theory(),
         }
     }
@@ -73,13 +75,14 @@ impl Row {
         let pass = if self.pass == Pass::Forward { "forward" } else { "backward" };
         let winograd = self.winograd_ms.map_or(String::new(), |ms| format!("{ms:.3}"));
         outln!(
-            "{layer:<14} {pass:<8} {:>9.3} {:>8.1} {winograd:>9} {:>9.3} {:>8.1} {:>7.2} {:>7.2} {:>8.2}",
+            "{layer:<14} {pass:<8} {:>9.3} {:>8.1} {winograd:>9} {:>9.3} {:>8.1} {:>7.2} {:>7.2} {:>7.2} {:>8.2}",
             self.std_ms,
             self.std_gflops,
             self.ds_ms,
             self.ds_gflops,
             self.ratio,
             self.theory,
+            self.theory_inside,
             self.ratio_over_theory
         );
     }
@@ -91,7 +94,7 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
     if !context.json {
         outln!("{} on {threads} threads, peak {peak:.0} GFLOP/s, batch {}", context.isa.name(), args.batch);
         outln!(
-            "{:<14} {:<8} {:>9} {:>8} {:>9} {:>9} {:>8} {:>7} {:>7} {:>8}",
+            "{:<14} {:<8} {:>9} {:>8} {:>9} {:>9} {:>8} {:>7} {:>7} {:>7} {:>8}",
             "layer",
             "pass",
             "std ms",
@@ -101,6 +104,7 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
             "GFLOP/s",
             "ratio",
             "theory",
+            "inside",
             "reached"
         );
     }
