@@ -9,7 +9,7 @@ use crate::output::{lossily, outln};
 use crate::report::{Scored, match_classes};
 use crate::weights::Weights;
 use moue_datasets::Split;
-use moue_datasets::message::shown;
+use moue_datasets::message::{excerpt, shown};
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -69,15 +69,15 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
         nll_before: before.nll,
         nll: after.nll,
     };
-    context.print(&calibrated, || calibrated.print());
+    context.print(&calibrated, || calibrated.print(&args.data.data));
     Ok(())
 }
 
 impl Calibrated {
-    fn print(&self) {
+    fn print(&self, data: &str) {
         let Self { temperature, split, images, .. } = self;
         let (before, after) = (100.0 * self.ece_before, 100.0 * self.ece);
-        outln!("temperature {temperature:.3} from {images} images of {split}");
+        outln!("temperature {temperature:.3} from {images} images of {split} of {}", excerpt(data));
         outln!("calibration error {before:.2} % before, {after:.2} % after, on the same images");
         outln!("weights: {}", shown(&self.path));
     }

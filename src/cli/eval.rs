@@ -52,7 +52,7 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
     let confusion = Confusion::of_faces(&mut classifier, faces, &truth)?;
     let seconds = begin.elapsed().as_secs_f64();
     let evaluation = Evaluation::new(split, classifier.classes().to_vec(), confusion, seconds);
-    context.print(&evaluation, || evaluation.print());
+    context.print(&evaluation, || evaluation.print(&args.data.data));
     Ok(())
 }
 
@@ -74,8 +74,9 @@ impl Evaluation {
         }
     }
 
-    fn print(&self) {
-        outln!("{}: {:.2} % of {} images", self.split, 100.0 * self.accuracy, self.images);
+    fn print(&self, data: &str) {
+        let Self { split, accuracy, images, .. } = self;
+        outln!("{split} of {}: {:.2} % of {images} images", excerpt(data), 100.0 * accuracy);
         let classes: Vec<String> = self.classes.iter().map(excerpt).collect();
         let width = classes.iter().map(|c| c.chars().count()).max().unwrap_or(0).max(7);
         out!("\n{:width$}", "truth");
