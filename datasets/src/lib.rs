@@ -67,6 +67,7 @@ pub use error::{Error, Result};
 pub use faces::{Face, Faces, Normalisation, PIXELS, SIDE};
 pub use listing::MAX_CLASSES;
 pub use loader::Loader;
+pub use open::SYNTHETIC;
 pub use peers::{Alone, Peers};
 pub use pixels::{Pixels, Summary};
 pub use rng::Rng;

@@ -10,6 +10,9 @@ use crate::message::shown;
 use crate::peers::{Alone, Peers, all};
 use crate::{CacheStatus, Dataset, Error, OpenOptions, Result, ckplus, classes, folder, kaggle, synthetic};
 
+/// What stands for faces that are drawn where a data set could be named.
+pub const SYNTHETIC: &str = "synthetic";
+
 /// Where faces are to be read from.
 enum Source {
     Csv(PathBuf),
@@ -43,7 +46,7 @@ impl Dataset {
     /// # Errors
     /// As [`Dataset::open`]. A process that fails alone leaves the others waiting: its caller has to end them.
     pub fn open_with(spec: &str, options: &OpenOptions, peers: &dyn Peers) -> Result<Self> {
-        let mut dataset = if spec == "synthetic" {
+        let mut dataset = if spec == SYNTHETIC {
             synthetic::dataset(options.seed, options.synthetic_per_class)?
         } else {
             Self::open_path(Path::new(spec), options, peers)?

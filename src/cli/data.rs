@@ -4,7 +4,7 @@ use super::at_least_one;
 use crate::error::Result;
 use crate::output::errln;
 use moue_datasets::message::excerpt;
-use moue_datasets::{Alone, CacheStatus, Dataset, OpenOptions, Peers};
+use moue_datasets::{Alone, CacheStatus, Dataset, OpenOptions, Peers, SYNTHETIC};
 use std::env;
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct DataArgs {
     /// `synthetic`, or a data set: FER2013 as CSV or folders, CK+, or folders of classes.
-    #[arg(long, value_name = "D", default_value = "synthetic")]
+    #[arg(long, value_name = "D", default_value = SYNTHETIC)]
     pub(super) data: String,
     /// Use at most N images of each split, all classes in proportion.
     #[arg(long, value_name = "N", value_parser = at_least_one)]

@@ -10,6 +10,7 @@ use crate::train::{
     Augmentation, Config, Distillation, Fold, MAX_BATCH, MAX_EPOCHS, Refinements, Schedule, is_share,
     named_weights,
 };
+use moue_datasets::SYNTHETIC;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use std::path::{Path, PathBuf};
@@ -119,7 +120,7 @@ impl RecipeArgs {
         };
         self.refinements.check(&model).map_err(|reason| Error::Usage(format!("--smoothing: {reason}")))?;
         let distillation = self.distillation(&model)?;
-        let synthetic = self.data.data == "synthetic";
+        let synthetic = self.data.data == SYNTHETIC;
         Ok(Config {
             data: self.data.data.clone(),
             limit: self.data.limit,

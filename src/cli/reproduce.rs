@@ -8,6 +8,7 @@ use crate::report::paper::{
     self, Data, EXPERIMENTS, Experiment, Found, Inputs, Mean, Measured, Outcome, Progress, Run,
 };
 use crate::train::{MAX_EPOCHS, Options, Session, Sets};
+use moue_datasets::SYNTHETIC;
 use moue_datasets::message::shown;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -183,7 +184,7 @@ fn open(args: &Args) -> Result<Inputs> {
         let dataset = data::open(spec, args.limit)?;
         Ok::<_, Error>(Data { spec: spec.clone(), limit: args.limit, dataset })
     };
-    let synthetic = args.data.as_ref().filter(|spec| *spec == "synthetic");
+    let synthetic = args.data.as_ref().filter(|spec| *spec == SYNTHETIC);
     Ok(Inputs {
         fer2013: args.data.as_ref().map(open).transpose()?,
         ckplus: args.ckplus.as_ref().or(synthetic).map(open).transpose()?,

@@ -9,7 +9,7 @@ use crate::infer::Classifier;
 use crate::train::{EpochRow, Record, Sets};
 use crate::weights::Facts;
 use moue_datasets::message::{excerpt, shown};
-use moue_datasets::{Face, Faces, Split};
+use moue_datasets::{Face, Faces, SYNTHETIC, Split};
 use std::path::{Path, PathBuf};
 
 /// Most misclassified faces that are shown.
@@ -216,7 +216,6 @@ fn summary(document: &mut Document, record: &Record, evaluated: &Evaluated, sets
 }
 
 fn warnings(document: &mut Document, record: &Record, measured: &str, train: Option<&Faces>) {
-    const SYNTHETIC: &str = "synthetic";
     match (record.config.data.as_str(), measured) {
         (SYNTHETIC, SYNTHETIC) => document.warning(
             "The faces are synthetic, drawn by this program: nothing here says anything of real ones.",

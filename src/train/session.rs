@@ -94,16 +94,16 @@ impl<'a> Session<'a> {
         let mut weights =
             Weights::new(config.model, sets.classes.clone(), normalisation, config.seed, options.isa)?;
         let taken = config.init.as_deref().map(|from| start_from(from, &mut weights)).transpose()?;
+        let state = State::new(config, sets);
         weights.facts = Facts {
-            data: config.data.clone(),
+            data: state.config.data.clone(),
             images: sets.train.len(),
-            seed: config.seed,
+            seed: state.config.seed,
             moue: env!("CARGO_PKG_VERSION").to_owned(),
-            trained_on: Some(sets.fingerprint()),
+            trained_on: Some(state.data),
             watched: sets.watched().map(|(_, faces)| checksum(faces)),
             ..Facts::default()
         };
-        let state = State::new(config, sets);
         let mut session = Self::new(state, weights, sets, None, options)?;
         session.compare()?;
         session.folder = folder()?;

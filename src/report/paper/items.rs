@@ -10,8 +10,8 @@ use crate::report::run::MISTAKES;
 use crate::report::{Block, Document, Scored, Table};
 use crate::train::EpochRow;
 use crate::views::Views;
-use moue_datasets::Split;
 use moue_datasets::message::excerpt;
+use moue_datasets::{SYNTHETIC, Split};
 
 /// What the paper says of each model's accuracy on FER2013.
 const FER2013: [(&str, &str); 6] = [
@@ -71,15 +71,16 @@ pub(super) fn accuracy(outcome: &Outcome) -> String {
 /// The mean of `measure`, those of runs that cannot be averaged, `reasons` why there are none of others, and what is
 /// wrong with runs that cannot be read.
 fn by<'a>(outcome: &'a Outcome, measure: Measure, reasons: impl Iterator<Item = &'a String>) -> String {
-    if outcome.runs.is_empty() && outcome.damaged.is_empty() {
+    let mut reasons: Vec<&String> = reasons.chain(&outcome.damaged).collect();
+    reasons.dedup();
+    let mut all = Vec::from_iter(outcome.mean(measure).map(shares));
+    all.extend(outcome.incomplete(measure));
+    all.extend(reasons.into_iter().cloned());
+    if all.is_empty() {
         let why = if outcome.progress.missing.is_some() { ": missing data" } else { "" };
         return format!("{NOT_RUN}{why}");
     }
-    let mut reasons: Vec<&String> = reasons.chain(&outcome.damaged).collect();
-    reasons.dedup();
-    let mean = outcome.mean(measure).map(shares);
-    let all = mean.into_iter().chain(outcome.incomplete(measure)).chain(reasons.into_iter().cloned());
-    all.collect::<Vec<_>>().join("; ")
+    all.join("; ")
 }
 
 /// Title of the column of [`recent`].
@@ -95,7 +96,7 @@ pub(super) fn introduction(document: &mut Document, outcomes: &[Outcome], inputs
     for source in [Source::Fer2013, Source::CkPlus] {
         let name = source.name();
         match inputs.get(source) {
-            Some(Data { spec, .. }) if spec == "synthetic" => document.warning(format!(
+            Some(Data { spec, .. }) if spec == SYNTHETIC => document.warning(format!(
                 "SYNTHETIC FACES stand in for {name}: no accuracy below says anything of {name} or of real faces."
             )),
             Some(Data { spec, limit: Some(limit), .. }) => document.warning(format!(
