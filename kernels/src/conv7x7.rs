@@ -5,9 +5,9 @@
 //! three, zero beyond the map, is copied to the stack first; after that no tap needs a test. A vector is four
 //! pixels of two channels.
 
-use crate::gemm::for_chunks;
+use crate::gemm::{for_chunks, grad_buffer};
 use crate::reduce::{PAIR, combine, pair, pairs};
-use crate::{ConvBackward, Grad, Isa, Kernel, Mode, Shape, Simd};
+use crate::{ConvBackward, Isa, Kernel, Mode, Shape, Simd};
 use std::ops::Range;
 
 /// `y[n,h,w]` = sum over taps (i, j) and c in 0..2 of `x[n, h+i-3, w+j-3, c]` * `w[i, j, c]`. `x` is
@@ -48,17 +48,15 @@ impl Conv7x7Kernels for f32 {
         assert_eq!(dw.to.len(), WEIGHTS, "dw of {shape}");
         let sums = pairs(shape.n) * WEIGHTS;
         assert!(scratch.len() >= sums, "scratch of {shape}: {} < {sums}", scratch.len());
-        let wanted = dx.is_some();
-        let Grad { to: dx, mode } = dx.unwrap_or(Grad::set(&mut []));
-        assert!(!wanted || dx.len() == shape.len(), "dx of {shape}");
+        assert!(dx.as_ref().is_none_or(|dx| dx.to.len() == shape.len()), "dx of {shape}");
         let sums = &mut scratch[..sums];
         let image = shape.image_len();
-        let buffers = [(dx, if wanted { PAIR * image } else { 0 }), (&mut *sums, WEIGHTS)];
-        for_chunks(0..pairs(shape.n), parallel(shape), buffers, &|part, [dx, dw]| {
+        let (dx, dx_mode) = grad_buffer(dx, PAIR * image);
+        for_chunks(0..pairs(shape.n), parallel(shape), [dx, (&mut *sums, WEIGHTS)], &|part, [dx, dw]| {
             let images = pair(shape.n, part);
             let x = &x[images.start * image..images.end * image];
             let dy = &dy[images.start * image / 2..images.end * image / 2];
-            isa.run(Backward { shape, x, w, dy, dx: wanted.then_some(dx), mode, dw });
+            isa.run(Backward { shape, x, w, dy, dx: dx_mode.map(|mode| (dx, mode)), dw });
         });
         combine(isa, sums, PAIR, dw.to, dw.mode);
     }
@@ -105,8 +103,7 @@ struct Backward<'a> {
     x: &'a [f32],
     w: &'a [f32],
     dy: &'a [f32],
-    dx: Option<&'a mut [f32]>,
-    mode: Mode,
+    dx: Option<(&'a mut [f32], Mode)>,
     dw: &'a mut [f32],
 }
 
@@ -114,9 +111,9 @@ impl Kernel for Backward<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { shape: Shape { h, w, .. }, x, w: weights, dy, dx, mode, dw } = self;
+        let Self { shape: Shape { h, w, .. }, x, w: weights, dy, dx, dw } = self;
         let mut tile = Tile::new();
-        if let Some(dx) = dx {
+        if let Some((dx, mode)) = dx {
             // dx[c] is the convolution of dy with the weights of c, turned round: both channels at once on dy
             // doubled.
             let taps = taps(s, weights, true);
@@ -268,6 +265,7 @@ impl Tile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Grad;
 
     /// Smaller than the window, than a tile, and several tiles both ways.
     const SHAPES: [Shape; 4] = [

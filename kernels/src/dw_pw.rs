@@ -5,7 +5,7 @@ use crate::dwconv::{dw_rows_backward, dw_rows_forward};
 use crate::epilogue::Epilogue;
 use crate::gemm::outer::run_product;
 use crate::gemm::pack::{pack, pack_flipped, packed_len};
-use crate::gemm::{MR, NR, for_chunks, worth_threads};
+use crate::gemm::{MR, NR, for_chunks, grad_buffer, worth_threads};
 use crate::pointwise::{OWNED_WEIGHTS, pointwise_owned_dw, pointwise_owned_scratch, pointwise_rows};
 use crate::reduce::{PAIR, combine, pairs};
 use crate::rows::{Ahead, STREAMS, next_rows, row_blocks, take_rows};
@@ -340,7 +340,7 @@ impl DwPwKernels for f32 {
     }
 
     fn dw_pw_backward(isa: Isa, conv: &Conv, args: DwPwBackward<'_, Self>) {
-        let DwPwBackward { x, wd, wp, dy, mut dx, dwd, dwp, mut scratch } = args;
+        let DwPwBackward { x, wd, wp, dy, dx, dwd, dwp, mut scratch } = args;
         let (c, cout) = (conv.x.c, conv.cout);
         assert_eq!(conv.stride, 1, "dw_pw_backward: stride");
         assert_eq!(x.len(), conv.x.len(), "dw_pw_backward: x");
@@ -374,20 +374,11 @@ impl DwPwKernels for f32 {
             (true, false) => (&mut *dwp.to, &mut *dwd.to),
             (false, _) => (&mut *sums_p, &mut *sums_d),
         };
-        let dx_mode = dx.as_ref().map(|dx| dx.mode);
         let (image_x, image_y) = (conv.x.image_len(), conv.y().image_len());
-        let (dx_to, dx_part): (&mut [f32], usize) = match &mut dx {
-            Some(dx) => (dx.to, cut.images * image_x),
-            None => (&mut [], 0),
-        };
+        let (dx, dx_mode) = grad_buffer(dx, cut.images * image_x);
         let z_part = if cut.later { cut.images * image_x } else { 0 };
-        let buffers = [
-            (dx_to, dx_part),
-            (to_p, part_p),
-            (to_d, wd.len()),
-            (work, image_x + strip_len(conv)),
-            (&mut *z, z_part),
-        ];
+        let buffers =
+            [dx, (to_p, part_p), (to_d, wd.len()), (work, image_x + strip_len(conv)), (&mut *z, z_part)];
         for_chunks(0..cut.parts, cut.parallel, buffers, &|part, [dx, dwp, dwd, work, z]| {
             if !direct {
                 dwp.fill(0.0);

@@ -4,7 +4,7 @@ use crate::epilogue::Epilogue;
 use crate::gemm::outer::{Step, Walk, product, run_product};
 use crate::gemm::pack::{pack, pack_flipped, packed_len, panels};
 use crate::gemm::tile::{Columns, Rows, tile};
-use crate::gemm::{MR, for_chunks, worth_threads};
+use crate::gemm::{MR, for_chunks, grad_buffer, worth_threads};
 use crate::reduce::{PAIR, combine, pairs, spare_buffers, sum_groups};
 use crate::rows::Ahead;
 use crate::slots::{Slots, slots};
@@ -349,7 +349,7 @@ impl PointwiseKernels for f32 {
     }
 
     fn pointwise_backward(isa: Isa, conv: &Conv, args: ConvBackward<'_, Self>) {
-        let ConvBackward { x, w, dy, mut dx, dw, scratch } = args;
+        let ConvBackward { x, w, dy, dx, dw, scratch } = args;
         let (cin, cout, out) = (conv.x.c, conv.cout, conv.y());
         assert_eq!(x.len(), conv.x.len(), "pointwise_backward: x");
         assert_eq!(w.len(), cin * cout, "pointwise_backward: w");
@@ -368,19 +368,14 @@ impl PointwiseKernels for f32 {
         }
         let part_weights = if owned { 0 } else { w.len() };
 
-        let dx_mode = dx.as_ref().map(|dx| dx.mode);
-        let dx_to: &mut [f32] = match &mut dx {
-            Some(dx) => dx.to,
-            None => &mut [],
-        };
         let (x_part, dy_part) = (images * conv.x.image_len(), images * out.image_len());
-        let dx_part = if dx_mode.is_some() { x_part } else { 0 };
+        let (dx, dx_mode) = grad_buffer(dx, x_part);
         let sums: &mut [f32] = match (owned, direct) {
             (true, _) => &mut [],
             (false, true) => dw.to,
             (false, false) => &mut partial[..parts * w.len()],
         };
-        for_chunks(0..parts, parallel, [(dx_to, dx_part), (sums, part_weights)], &|i, [dx, dw]| {
+        for_chunks(0..parts, parallel, [dx, (sums, part_weights)], &|i, [dx, dw]| {
             let n = images.min(conv.x.n - i * images);
             let conv = Conv { x: Shape { n, ..conv.x }, ..*conv };
             if !direct && !owned {

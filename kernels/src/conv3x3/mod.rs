@@ -6,7 +6,7 @@ mod forward;
 
 use crate::epilogue::Epilogue;
 use crate::gemm::pack::{pack, pack_flipped, packed_len};
-use crate::gemm::{for_chunks, worth_threads};
+use crate::gemm::{for_chunks, grad_buffer, worth_threads};
 use crate::reduce::{PAIR, combine, pair, pairs, spare_buffers, sum_groups};
 use crate::slots::{Slots, slots};
 use crate::{Conv, ConvBackward, Isa, Kernel, Mode, Shape, Simd};
@@ -233,7 +233,7 @@ impl Conv3x3Kernels for f32 {
     }
 
     fn conv3x3_backward(isa: Isa, conv: &Conv, args: ConvBackward<'_, Self>) {
-        let ConvBackward { x, w, dy, mut dx, dw, scratch } = args;
+        let ConvBackward { x, w, dy, dx, dw, scratch } = args;
         let (cin, cout) = (conv.x.c, conv.cout);
         assert_eq!(conv.stride, 1, "conv3x3_backward: stride");
         assert_eq!(x.len(), conv.x.len(), "conv3x3_backward: x");
@@ -279,12 +279,8 @@ impl Conv3x3Kernels for f32 {
             1 => &mut *dw.to,
             _ => &mut partial[..parts * w.len()],
         };
-        let dx_mode = dx.as_ref().map(|dx| dx.mode);
-        let (dx_to, dx_part): (&mut [f32], usize) = match &mut dx {
-            Some(dx) => (dx.to, PAIR * image_x),
-            None => (&mut [], 0),
-        };
-        for_chunks(0..parts, parallel, [(dx_to, dx_part), (&mut *sums, w.len())], &|i, [dx, dw]| {
+        let (dx, dx_mode) = grad_buffer(dx, PAIR * image_x);
+        for_chunks(0..parts, parallel, [dx, (&mut *sums, w.len())], &|i, [dx, dw]| {
             if parts > 1 {
                 dw.fill(0.0);
             }

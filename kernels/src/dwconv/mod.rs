@@ -11,9 +11,9 @@ mod convolve;
 mod correlate;
 mod rows;
 
-use crate::gemm::for_chunks;
+use crate::gemm::{for_chunks, grad_buffer};
 use crate::reduce::{PAIR, combine, pair, pairs, part_range};
-use crate::{ConvBackward, Grad, Isa, Kernel, Mode, Shape, Simd};
+use crate::{ConvBackward, Isa, Kernel, Mode, Shape, Simd};
 use convolve::convolve_rows;
 use correlate::correlate_pair;
 use rows::taps;
@@ -52,15 +52,13 @@ impl DwConvKernels for f32 {
         assert_eq!(dw.to.len(), 9 * shape.c, "dw of {shape}");
         let sums = pairs(shape.n) * 9 * shape.c;
         assert!(scratch.len() >= sums, "scratch of {shape}: {} < {sums}", scratch.len());
-        let wanted = dx.is_some();
-        let Grad { to: dx, mode } = dx.unwrap_or(Grad::set(&mut []));
-        assert!(!wanted || dx.len() == shape.len(), "dx of {shape}");
+        assert!(dx.as_ref().is_none_or(|dx| dx.to.len() == shape.len()), "dx of {shape}");
         let sums = &mut scratch[..sums];
-        let buffers = [(dx, if wanted { PAIR * shape.image_len() } else { 0 }), (&mut *sums, 9 * shape.c)];
-        for_chunks(0..pairs(shape.n), parallel(shape), buffers, &|part, [dx, dw]| {
+        let (dx, dx_mode) = grad_buffer(dx, PAIR * shape.image_len());
+        for_chunks(0..pairs(shape.n), parallel(shape), [dx, (&mut *sums, 9 * shape.c)], &|part, [dx, dw]| {
             let images = pair(shape.n, part);
             let rows = images.start * shape.h..images.end * shape.h;
-            isa.run(Backward { shape, rows, x, w, dy, dx: wanted.then_some(dx), mode, dw });
+            isa.run(Backward { shape, rows, x, w, dy, dx: dx_mode.map(|mode| (dx, mode)), dw });
         });
         combine(isa, sums, PAIR, dw.to, dw.mode);
     }
@@ -172,8 +170,7 @@ struct Backward<'a> {
     x: &'a [f32],
     w: &'a [f32],
     dy: &'a [f32],
-    dx: Option<&'a mut [f32]>,
-    mode: Mode,
+    dx: Option<(&'a mut [f32], Mode)>,
     dw: &'a mut [f32],
 }
 
@@ -181,13 +178,14 @@ impl Kernel for Backward<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { shape, mut rows, x, w, dy, mut dx, mode, dw } = self;
+        let Self { shape, mut rows, x, w, dy, mut dx, dw } = self;
         dw.fill(0.0);
         while !rows.is_empty() {
             let (image, part) = first_image(shape, &mut rows);
             let len = part.len() * shape.w * shape.c;
-            let dx_rows =
-                dx.as_mut().map(|dx| (dx.split_off_mut(..len).expect("dx is as long as rows"), mode));
+            let dx_rows = dx
+                .as_mut()
+                .map(|(dx, mode)| (dx.split_off_mut(..len).expect("dx is as long as rows"), *mode));
             let at = image * shape.image_len()..(image + 1) * shape.image_len();
             dw_rows_backward(s, shape, part, &x[at.clone()], w, &dy[at], dx_rows, dw);
         }
@@ -251,6 +249,7 @@ pub(crate) fn dw_rows_backward<S: Simd>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Grad;
 
     /// Several strips, an odd row, tail channels; narrow and flat maps.
     const SHAPES: [Shape; 6] = [
@@ -360,14 +359,14 @@ mod tests {
             f32::dwconv_forward(isa, shape, &x, &w, &mut whole);
             let (mut dx_whole, mut dw) = (vec![f32::NAN; shape.len()], vec![0.0; w.len()]);
             let rows = 0..shape.h;
-            let (mode, y, dx) = (Mode::Set, &mut vec![f32::NAN; shape.len()], Some(&mut dx_whole[..]));
-            isa.run(Backward { shape, rows, x: &x, w: &w, dy: &x, dx, mode, dw: &mut dw });
+            let (y, dx) = (&mut vec![f32::NAN; shape.len()], Some((&mut dx_whole[..], Mode::Set)));
+            isa.run(Backward { shape, rows, x: &x, w: &w, dy: &x, dx, dw: &mut dw });
             for (a, b) in (0..shape.h).flat_map(|a| (a + 1..=shape.h).map(move |b| (a, b))) {
                 let cut = a * row_len..b * row_len;
                 isa.run(Forward { shape, rows: a..b, x: &x, w: &w, y: &mut y[cut.clone()] });
                 assert_eq!(y[cut.clone()], whole[cut.clone()], "rows {a}..{b} of y");
-                let dx = Some(&mut y[cut.clone()]);
-                isa.run(Backward { shape, rows: a..b, x: &x, w: &w, dy: &x, dx, mode, dw: &mut dw });
+                let dx = Some((&mut y[cut.clone()], Mode::Set));
+                isa.run(Backward { shape, rows: a..b, x: &x, w: &w, dy: &x, dx, dw: &mut dw });
                 assert_eq!(y[cut.clone()], dx_whole[cut], "rows {a}..{b} of dx");
             }
         }

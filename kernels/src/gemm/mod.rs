@@ -11,6 +11,7 @@ pub(crate) mod outer;
 pub(crate) mod pack;
 pub(crate) mod tile;
 
+use crate::{Grad, Mode};
 use std::ops::Range;
 
 /// Rows of a register tile.
@@ -58,6 +59,14 @@ pub(crate) fn for_chunks<const N: usize, F>(
     } else {
         left();
         right();
+    }
+}
+
+/// A gradient that may not be wanted, as a buffer of [`for_chunks`] with `len` elements a chunk, and its mode.
+pub(crate) fn grad_buffer(grad: Option<Grad<'_, f32>>, len: usize) -> ((&mut [f32], usize), Option<Mode>) {
+    match grad {
+        Some(Grad { to, mode }) => ((to, len), Some(mode)),
+        None => ((&mut [], 0), None),
     }
 }
 

@@ -4,7 +4,7 @@ use super::bodies::{ImageBackward, ImageConv};
 use super::{
     InputGrad, NormConv, NormConvBackward, backward_slot, gather, lines, one_image, parallel, scatter, take,
 };
-use crate::gemm::for_chunks;
+use crate::gemm::{for_chunks, grad_buffer};
 use crate::norm::{Affine, Apply, NormGrad, NormGradient, Sums};
 use crate::reduce::{PAIR, combine, pair, pairs};
 use crate::rows::{next_rows, row_blocks, take_rows};
@@ -28,17 +28,11 @@ pub(super) fn backward<B: ImageConv>(body: B, isa: Isa, layer: &NormConv, args: 
     let (dx, sums) = dx.map(InputGrad::split).unzip();
     let (image_x, image_y) = (layer.conv.x.image_len(), layer.conv.y().image_len());
     assert!(dx.as_ref().is_none_or(|dx| dx.to.len() == n * image_x), "norm_conv_backward: dx");
-    let dx_mode = dx.as_ref().map(|dx| dx.mode);
-    let (dx, dx_image): (&mut [f32], _) = dx.map_or((&mut [], 0), |dx| (dx.to, image_x));
+    let (dx, dx_mode) = grad_buffer(dx, PAIR * image_x);
     let sums = sums.flatten();
     let summed = if sums.is_some() { 2 * cin } else { 0 };
     let sums_slots = &mut sums_slots[..n * summed];
-    let buffers = [
-        (dx, PAIR * dx_image),
-        (&mut *sums_slots, PAIR * summed),
-        (&mut *dw0, weights[0]),
-        (&mut *dw1, weights[1]),
-    ];
+    let buffers = [dx, (&mut *sums_slots, PAIR * summed), (&mut *dw0, weights[0]), (&mut *dw1, weights[1])];
     for_chunks(0..parts, parallel(layer), buffers, &|part, [dx, sums, dw0, dw1]| {
         let images = pair(n, part);
         let at = images.start * image_y;

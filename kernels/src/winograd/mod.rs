@@ -8,7 +8,7 @@ mod tests;
 mod transform;
 
 use crate::epilogue::Epilogue;
-use crate::gemm::{for_chunks, worth_threads};
+use crate::gemm::{for_chunks, grad_buffer, worth_threads};
 use crate::reduce::{PAIR, combine, pairs};
 use crate::{Conv, ConvBackward, Isa, Kernel, Mode, Simd};
 use backward::{finish, sums_len, winograd_dw};
@@ -229,13 +229,8 @@ impl WinogradKernels for f32 {
         let (work, partial) = scratch.split_at_mut(parts * work_len(conv));
         let partial = &mut partial[..parts * w.len()];
         let (x_part, dy_part) = (images * conv.x.image_len(), images * conv.y().image_len());
-        let dx_mode = dx.as_ref().map(|dx| dx.mode);
-        let (dx_to, dx_part): (&mut [f32], usize) = match dx {
-            Some(dx) => (dx.to, x_part),
-            None => (&mut [], 0),
-        };
-        let buffers =
-            [(dx_to, dx_part), (&mut *partial, w.len()), (sums, sums_len(conv)), (work, work_len(conv))];
+        let (dx, dx_mode) = grad_buffer(dx, x_part);
+        let buffers = [dx, (&mut *partial, w.len()), (sums, sums_len(conv)), (work, work_len(conv))];
         let parallel = worth_threads(36 * conv.x.len() * cout);
         for_chunks(0..parts, parallel, buffers, &|i, [dx, dw, sums, work]| {
             let images = images.min(conv.x.n - i * images);
