@@ -1,6 +1,7 @@
 //! `moue crossval`.
 
-use super::recipe::{RecipeArgs, default_folder, stop_signal};
+use super::recipe::{RecipeArgs, default_folder};
+use super::stop::stop_signal;
 use super::{Context, data};
 use crate::error::{Error, Result};
 use crate::output::{errln, outln};

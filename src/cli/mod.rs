@@ -18,6 +18,7 @@ mod reproduce;
 #[cfg(feature = "serve")]
 mod serve;
 mod shell;
+mod stop;
 mod train;
 
 use crate::error::{Error, Result};
@@ -190,7 +191,7 @@ fn run(cli: Cli) -> Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
     let launch = parallel::start(&cli.name, &stop)?;
     if launch.is_some() {
-        recipe::stop_on_signals(&stop);
+        stop::stop_on_signals(&stop);
     }
     let context = Context {
         isa,

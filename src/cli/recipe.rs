@@ -5,17 +5,12 @@ use super::{data, positive};
 use crate::error::{Error, Result};
 use crate::nn::Model;
 use crate::optim::Method;
-use crate::output::errln;
 use crate::train::{
     Augmentation, Config, Distillation, Fold, MAX_BATCH, MAX_EPOCHS, Refinements, Schedule, is_share,
     named_weights,
 };
 use moue_datasets::SYNTHETIC;
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::flag;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 /// Epochs on the built-in faces: two reach 99 %, and three take well under two minutes on two cores.
 const SYNTHETIC_EPOCHS: u64 = 3;
@@ -155,27 +150,6 @@ impl RecipeArgs {
 pub(super) fn default_folder(config: &Config) -> PathBuf {
     let data = Path::new(&config.data).file_stem().unwrap_or_default().to_string_lossy();
     Path::new("runs").join(format!("{}-{}-{data}", config.model.name(), config.model.loss.name()))
-}
-
-/// Becomes true at the first Ctrl-C or SIGTERM; the second one ends the process at once.
-///
-/// SIGHUP keeps its meaning, so that `nohup` works.
-pub(super) fn stop_signal() -> Arc<AtomicBool> {
-    let stop = Arc::new(AtomicBool::new(false));
-    stop_on_signals(&stop);
-    stop
-}
-
-/// The same for a flag that is there.
-pub(super) fn stop_on_signals(stop: &Arc<AtomicBool>) {
-    for signal in [SIGINT, SIGTERM] {
-        // In this order: the shutdown looks at the flag before the same signal sets it.
-        let registered = flag::register_conditional_shutdown(signal, 130, stop.clone())
-            .and_then(|_| flag::register(signal, stop.clone()));
-        if let Err(e) = registered {
-            errln!("moue: warning: signal {signal} will end the process at once: {e}");
-        }
-    }
 }
 
 #[cfg(test)]

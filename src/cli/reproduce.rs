@@ -1,6 +1,6 @@
 //! `moue reproduce`.
 
-use super::recipe::stop_signal;
+use super::stop::stop_signal;
 use super::{Context, at_least_one, data, positive};
 use crate::error::{Error, Result};
 use crate::output::{errln, outln, quoted};

@@ -1,6 +1,7 @@
 //! `moue train`.
 
-use super::recipe::{RECIPE, RecipeArgs, default_folder, stop_signal};
+use super::recipe::{RECIPE, RecipeArgs, default_folder};
+use super::stop::stop_signal;
 use super::{Context, data};
 use crate::error::Result;
 use crate::output::{errln, outln};

@@ -21,4 +21,4 @@ pub use document::{Block, Document, Figure, Gallery, Image, Table};
 pub(crate) use html::png_uri;
 pub use run::{Evaluated, Fitted, run_report};
 pub use sample::mean_and_deviation;
-pub use scored::{Answer, BINS, Bin, Calibration, Scored, match_classes};
+pub use scored::{Answer, BINS, Bin, Calibration, Mistake, Scored, match_classes};

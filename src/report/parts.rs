@@ -2,7 +2,7 @@
 
 use super::chart::{Curve, confusion_chart, recall_chart};
 use super::document::{Block, Figure, Gallery, Image, Table, png};
-use super::run::Mistake;
+use super::scored::Mistake;
 use super::{Confusion, Document};
 use crate::error::Result;
 use crate::nn::Architecture;

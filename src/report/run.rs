@@ -2,14 +2,14 @@
 
 use super::chart::{Scale, curve_chart, reliability_chart};
 use super::parts::{self, percent};
-use super::scored::{Answer, Scored, match_classes};
+use super::scored::{Answer, Mistake, Scored, match_classes};
 use super::{Confusion, Document, Table};
 use crate::error::{Error, Result};
 use crate::infer::Classifier;
 use crate::train::{EpochRow, Record, Sets};
 use crate::weights::Facts;
 use moue_datasets::message::{excerpt, shown};
-use moue_datasets::{Face, Faces, SYNTHETIC, Split};
+use moue_datasets::{Faces, SYNTHETIC, Split};
 use std::path::{Path, PathBuf};
 
 /// Most misclassified faces that are shown.
@@ -38,19 +38,6 @@ pub struct Evaluated {
     pub temperature: f64,
     /// The most confident mistakes.
     pub mistakes: Vec<Mistake>,
-}
-
-/// A face that was taken for another class.
-#[derive(Clone, Debug)]
-pub struct Mistake {
-    /// Its grey values.
-    pub face: Box<Face>,
-    /// Its true class.
-    pub truth: usize,
-    /// What it was taken for.
-    pub answer: usize,
-    /// With which probability.
-    pub confidence: f64,
 }
 
 impl Evaluated {

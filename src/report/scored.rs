@@ -3,7 +3,7 @@
 use super::Confusion;
 use crate::error::{Error, Result};
 use crate::infer::{Classifier, argmax, exact_softmax};
-use moue_datasets::Faces;
+use moue_datasets::{Face, Faces};
 use std::path::Path;
 
 /// Bins of the expected calibration error, as in the literature (Guo et al. 2017).
@@ -31,6 +31,19 @@ pub struct Answer {
     /// The most probable class.
     pub answer: usize,
     /// Probability of `answer`.
+    pub confidence: f64,
+}
+
+/// A face that was taken for another class.
+#[derive(Clone, Debug)]
+pub struct Mistake {
+    /// Its grey values.
+    pub face: Box<Face>,
+    /// Its true class.
+    pub truth: usize,
+    /// What it was taken for.
+    pub answer: usize,
+    /// With which probability.
     pub confidence: f64,
 }
 

@@ -11,7 +11,7 @@ mod seal;
 mod watch;
 
 use super::classifier::ClassifierArgs;
-use super::{Context, recipe::stop_signal};
+use super::{Context, stop::stop_signal};
 use crate::error::{Error, Result};
 use crate::faces::{Detector, Finder, Mode, Tracker};
 use crate::output::errln;

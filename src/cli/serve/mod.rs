@@ -8,7 +8,7 @@ mod worker;
 use super::Context;
 use super::classifier::ClassifierArgs;
 use super::predict::{Explained, Recogniser};
-use super::recipe::stop_signal;
+use super::stop::stop_signal;
 use crate::error::{Error, Result};
 use crate::output::{errln, outln};
 use metrics::Metrics;
