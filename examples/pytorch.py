@@ -169,7 +169,7 @@ class Network(nn.Module):
             depths = [behind] * 4 if isinstance(behind, int) else behind
             features = self.dnn(model.get("widths", WIDTHS), depths, standard)
         elif architecture == "vgg":
-            features = self.stacks(2, VGG, VGG_DENSE)
+            features = self.stacks(2, model.get("widths", VGG), VGG_DENSE)
         else:
             features = self.stacks(1, CNN, CNN_DENSE)
         self.head = nn.Linear(features, model["classes"], bias=self.loss != "am-softmax")

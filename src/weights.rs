@@ -347,7 +347,7 @@ mod tests {
         let scaled = Weights { model: Model { loss, ..good.model }, ..good.clone() };
         assert!(complaint(&scaled.to_bytes()).contains("positive scale"));
         for (widths, what) in [([32, 64, 128, 100_000], "100000 channels"), ([512; 4], "block1.")] {
-            let wide = Weights { model: Model { widths, ..good.model }, ..good.clone() };
+            let wide = Weights { model: Model { widths: Some(widths), ..good.model }, ..good.clone() };
             assert!(complaint(&wide.to_bytes()).contains(what), "{widths:?}");
         }
     }

@@ -29,7 +29,7 @@ fn cases() -> Vec<Case> {
     let case = |prefix, model| Case { prefix, model, targets: labels, method: Method::Adam };
     let model = |cbam, loss| Model::new(cbam, loss, 7);
     let softmax = model(CbamPosition::Block4, Loss::Softmax);
-    let wider = Model { widths: [64, 128, 256, 256], identity_blocks: [1, 1, 1, 0], ..softmax };
+    let wider = Model { widths: Some([64, 128, 256, 256]), identity_blocks: [1, 1, 1, 0], ..softmax };
     let se = Model { attention: Attention::Se, ..model(CbamPosition::Block3, Loss::Softmax) };
     let cnn = Model { architecture: Architecture::Cnn, ..model(CbamPosition::None, Loss::Svm) };
     vec![

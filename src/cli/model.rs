@@ -3,8 +3,7 @@
 use super::{not_negative, positive};
 use crate::error::{Error, Result};
 use crate::nn::{
-    Architecture, Attention, CbamPosition, Depths, Loss, MAX_IDENTITY_BLOCKS, MAX_WIDTH, Model, WIDTHS,
-    Widths,
+    Architecture, Attention, CbamPosition, Depths, Loss, MAX_IDENTITY_BLOCKS, MAX_WIDTH, Model, Widths,
 };
 use clap::ValueEnum;
 
@@ -61,7 +60,8 @@ pub(super) struct ModelArgs {
     /// network [default: 0].
     #[arg(long, value_name = "N|A,B,C,D", value_parser = depths)]
     identity_blocks: Option<Depths>,
-    /// Channels of the DNN's four residual blocks: a wider or narrower network [default: 32,64,128,256].
+    /// Channels of the DNN's four residual blocks or of the VGG's four stacks: a wider or narrower network [default:
+    /// 32,64,128,256 for dnn-cbam and dnn, 64,128,256,512 for vgg and vgg-cbam].
     #[arg(long, value_name = "A,B,C,D", value_parser = widths)]
     widths: Option<Widths>,
     /// What is minimised [default: svm for cnn-svm, else am-softmax].
@@ -117,15 +117,16 @@ impl ModelArgs {
         if self.identity_blocks.is_some() && architecture != Architecture::Dnn {
             return usage("--identity-blocks: only for --model dnn-cbam or dnn");
         }
-        if self.widths.is_some() && architecture != Architecture::Dnn {
-            return usage("--widths: only for --model dnn-cbam or dnn");
+        if self.widths.is_some() && architecture == Architecture::Cnn {
+            return usage("--widths: not for --model cnn-svm");
         }
         let loss = self.loss(if self.model == Network::CnnSvm { Loss::Svm } else { Loss::AM_SOFTMAX })?;
         Ok(Model {
             architecture,
             attention: self.attention,
             identity_blocks: self.identity_blocks.unwrap_or_default(),
-            widths: self.widths.unwrap_or(WIDTHS),
+            // One way to say it, so that asking for a network's own channels is no other network.
+            widths: self.widths.filter(|widths| widths != architecture.widths()),
             ..Model::new(cbam, loss, classes)
         })
     }

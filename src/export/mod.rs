@@ -22,9 +22,9 @@ mod tests {
             Model::new(Block4, am, 3),
             plain(None),
             Model { attention: Attention::Se, identity_blocks: [1; 4], ..plain(Block2) },
-            Model { widths: [24, 40, 72, 48], ..plain(Block4) },
+            Model { widths: Some([24, 40, 72, 48]), ..plain(Block4) },
             Model { architecture: Architecture::Vgg, ..Model::new(None, am, 7) },
-            Model { architecture: Architecture::Vgg, ..plain(Pools) },
+            Model { architecture: Architecture::Vgg, widths: Some([24, 40, 72, 48]), ..plain(Pools) },
             Model { architecture: Architecture::Cnn, ..Model::new(None, Loss::Svm, 7) },
         ]);
         models

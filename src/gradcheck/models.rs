@@ -27,7 +27,7 @@ pub(super) fn checks(suite: &mut Suite) {
     let vgg = Model { architecture: Architecture::Vgg, ..Model::new(Pools, Loss::Softmax, 7) };
     let cnn = Model { architecture: Architecture::Cnn, ..Model::new(None, Loss::Svm, 7) };
     // The network that ships, as its teachers train it.
-    let wide = Model { widths: [64, 128, 256, 256], identity_blocks: [1, 1, 1, 0], ..plain };
+    let wide = Model { widths: Some([64, 128, 256, 256]), identity_blocks: [1, 1, 1, 0], ..plain };
     add(suite, "dnn se block4 softmax".to_owned(), Model { attention: Attention::Se, ..plain }, LABELS);
     add(suite, "dnn-cbam identity softmax".to_owned(), Model { identity_blocks: [1; 4], ..plain }, LABELS);
     add(suite, "dnn-cbam wide soft targets".to_owned(), wide, Targets::Soft);

@@ -14,20 +14,17 @@ pub enum Architecture {
     /// The paper's: depthwise-separable residual blocks.
     #[default]
     Dnn,
-    /// Stacks of standard 3x3 convolutions with maximum pooling and a dense head (Simonyan and Zisserman 2015): two of
-    /// 64 channels, two of 128, two of 256, two of 512, each with batch norm; dense layers of 512 and 128.
+    /// Four stacks of two standard 3x3 convolutions with batch norm, each with maximum pooling behind it, and a dense
+    /// head (Simonyan and Zisserman 2015): layers of 512 and 128.
     Vgg,
-    /// Three convolutions of 32, 32 and 64 channels, each with maximum pooling, and a dense layer of 3072, as Tang
+    /// Three convolutions, each with maximum pooling, and a dense layer of 3072, as Tang
     /// 2013 puts an SVM on; with 3x3 windows and batch norm where that network has 4x4 and 5x5 ones and none.
     Cnn,
 }
 
-/// Two convolutions of this width in front of each of VGG's poolings.
-const VGG: [usize; 4] = [64, 128, 256, 512];
 /// VGG's dense layers.
 const VGG_DENSE: [usize; 2] = [512, FEATURES];
-/// One convolution of this width in front of each of the CNN's poolings, and its dense layer.
-const CNN: [usize; 3] = [32, 32, 64];
+/// The CNN's dense layer.
 const CNN_DENSE: usize = 3072;
 
 impl Architecture {
@@ -36,6 +33,15 @@ impl Architecture {
         match self {
             Self::Dnn | Self::Vgg => FEATURES,
             Self::Cnn => CNN_DENSE,
+        }
+    }
+
+    /// Channels of its blocks, unless others are asked for.
+    pub(crate) fn widths(self) -> &'static [usize] {
+        match self {
+            Self::Dnn => &[32, 64, 128, 256],
+            Self::Vgg => &[64, 128, 256, 512],
+            Self::Cnn => &[32, 32, 64],
         }
     }
 
@@ -55,11 +61,11 @@ impl Model {
         match self.architecture {
             Architecture::Dnn => self.dnn(layers, faces),
             Architecture::Vgg => {
-                let h = self.stacks(layers, faces, 2, &VGG);
+                let h = self.stacks(layers, faces, 2);
                 VGG_DENSE.iter().enumerate().fold(h, |h, (i, &c)| dense(layers, i + 1, h, c))
             }
             Architecture::Cnn => {
-                let h = self.stacks(layers, faces, 1, &CNN);
+                let h = self.stacks(layers, faces, 1);
                 dense(layers, 1, h, CNN_DENSE)
             }
         }
@@ -76,7 +82,7 @@ impl Model {
         };
         let h = layers.stem(faces, STEM);
         let mut h = attend_here(layers, h, Input);
-        for (i, (&width, here)) in self.widths.iter().zip([Block1, Block2, Block3, Block4]).enumerate() {
+        for (i, (&width, here)) in self.widths().iter().zip([Block1, Block2, Block3, Block4]).enumerate() {
             let name = format!("block{}", i + 1);
             h = layers.residual_block(&name, h, width).into();
             for k in 0..self.identity_blocks[i] {
@@ -92,9 +98,9 @@ impl Model {
 
     /// `convs` convolutions of each width and a pooling behind them, with an attention module behind each pooling if
     /// the model wants that; flattened.
-    fn stacks<L: Layers>(&self, layers: &mut L, faces: Var, convs: usize, widths: &[usize]) -> Var {
+    fn stacks<L: Layers>(&self, layers: &mut L, faces: Var, convs: usize) -> Var {
         let mut x = faces;
-        for (i, &width) in widths.iter().enumerate() {
+        for (i, &width) in self.widths().iter().enumerate() {
             let name = format!("stack{}", i + 1);
             let h = (1..=convs).fold(x.into(), |h, index| layers.conv(&name, &index.to_string(), h, width));
             let h = layers.plain(h);

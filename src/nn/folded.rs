@@ -267,9 +267,9 @@ mod tests {
             plain(None),
             plain(Block2),
             Model { attention: Attention::Se, identity_blocks: [1; 4], ..plain(Block4) },
-            Model { widths: [24, 40, 72, 48], ..plain(Block4) },
-            Model { widths: [1, 9, 17, 33], identity_blocks: [0, 2, 1, 0], ..plain(Block2) },
-            Model { architecture: Architecture::Vgg, ..plain(Pools) },
+            Model { widths: Some([24, 40, 72, 48]), ..plain(Block4) },
+            Model { widths: Some([1, 9, 17, 33]), identity_blocks: [0, 2, 1, 0], ..plain(Block2) },
+            Model { architecture: Architecture::Vgg, widths: Some([24, 40, 72, 48]), ..plain(Pools) },
             Model { architecture: Architecture::Cnn, ..Model::new(None, Loss::Svm, 7) },
         ] {
             let trained = params(&model);

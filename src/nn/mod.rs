@@ -15,4 +15,4 @@ pub use blocks::{norm_params, output_module, residual_block, stem};
 pub(crate) use elementary::Elementary;
 pub use folded::FoldedNetwork;
 pub use model::{CbamPosition, Depths, FEATURES, Loss, Model, Network, Targets, Widths};
-pub(crate) use model::{MAX_IDENTITY_BLOCKS, MAX_WIDTH, WIDTHS};
+pub(crate) use model::{MAX_IDENTITY_BLOCKS, MAX_WIDTH};

@@ -12,13 +12,10 @@ pub const FEATURES: usize = 128;
 /// Channels of the input module.
 pub(super) const STEM: usize = 32;
 
-/// Channels of the four residual blocks.
+/// Channels of the DNN's four residual blocks, or of the VGG's four stacks.
 pub type Widths = [usize; 4];
 
-/// The paper's.
-pub(crate) const WIDTHS: Widths = [32, 64, 128, 256];
-
-/// Most channels of a residual block.
+/// Most channels of a block.
 pub(crate) const MAX_WIDTH: usize = 512;
 
 /// Identity blocks behind each of the four residual blocks.
@@ -95,9 +92,9 @@ pub struct Model {
     /// Identity residual blocks behind each convolutional one of the DNN.
     #[serde(default, with = "depths")]
     pub identity_blocks: Depths,
-    /// Channels of the DNN's four residual blocks.
-    #[serde(default = "papers_widths", skip_serializing_if = "are_the_papers")]
-    pub widths: Widths,
+    /// Channels of the blocks, where they are not [`Architecture::widths`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub widths: Option<Widths>,
     /// Loss, which decides the head too.
     pub loss: Loss,
     /// Number of classes.
@@ -130,14 +127,6 @@ mod depths {
             Counts::Each(each) => each,
         })
     }
-}
-
-fn papers_widths() -> Widths {
-    WIDTHS
-}
-
-fn are_the_papers(widths: &Widths) -> bool {
-    *widths == WIDTHS
 }
 
 /// A recorded model.
@@ -174,7 +163,7 @@ impl Model {
     /// The paper's network with a CBAM at this position.
     pub const fn new(cbam: CbamPosition, loss: Loss, classes: usize) -> Self {
         let (architecture, attention) = (Architecture::Dnn, Attention::Cbam);
-        Self { architecture, cbam, attention, identity_blocks: [0; 4], widths: WIDTHS, loss, classes }
+        Self { architecture, cbam, attention, identity_blocks: [0; 4], widths: None, loss, classes }
     }
 
     /// Checks what a file can say and no one would ask for: the number of identity blocks or of channels, and a
@@ -184,16 +173,21 @@ impl Model {
         if let Some(count) = identity_blocks.iter().find(|&&count| count > MAX_IDENTITY_BLOCKS) {
             return Err(format!("a model cannot have {count} identity blocks behind another"));
         }
-        if let Some(width) = widths.iter().find(|width| !(1..=MAX_WIDTH).contains(width)) {
+        if let Some(width) = widths.iter().flatten().find(|width| !(1..=MAX_WIDTH).contains(width)) {
             return Err(format!("a model cannot have {width} channels"));
         }
-        if architecture != Architecture::Dnn && widths != WIDTHS {
+        if let (Architecture::Cnn, Some(widths)) = (architecture, widths) {
             return Err(format!("the network {} has no blocks of {widths:?} channels", self.name()));
         }
         if !architecture.takes(cbam) {
             return Err(format!("the network {} has no place {cbam:?} for a CBAM", self.name()));
         }
         Ok(())
+    }
+
+    /// Channels of the blocks: those that are asked for, or the architecture's own.
+    pub fn widths(&self) -> &[usize] {
+        self.widths.as_ref().map_or(self.architecture.widths(), |widths| widths)
     }
 
     /// The number of identity blocks that `other` has and the number here, where those are fewer: blocks can be added to
@@ -319,7 +313,7 @@ mod tests {
     /// Summed by hand from the layers' shapes, as above; softmax adds a bias to each class.
     #[test]
     fn a_wider_network_has_the_size_that_is_told() {
-        let wide = Model { widths: [64, 128, 256, 256], ..model(CbamPosition::Block4, Loss::Softmax) };
+        let wide = Model { widths: Some([64, 128, 256, 256]), ..model(CbamPosition::Block4, Loss::Softmax) };
         let mut g = Graph::new(Phase::Train);
         wide.record(&mut g, 2);
         assert_eq!(g.init_params(&mut Rng::new(0)).count(), 697_785);
@@ -328,7 +322,7 @@ mod tests {
         let papers = serde_json::to_string(&model(CbamPosition::Block4, Loss::Softmax)).unwrap();
         assert!(!papers.contains("widths"), "files are as before there were other widths: {papers}");
         for widths in [[0, 64, 128, 256], [32, 64, 128, MAX_WIDTH + 1]] {
-            assert!(Model { widths, ..wide }.check().is_err());
+            assert!(Model { widths: Some(widths), ..wide }.check().is_err());
         }
     }
 
@@ -337,15 +331,20 @@ mod tests {
     #[test]
     fn the_other_networks_have_the_size_that_is_told() {
         let plain = Model::new(CbamPosition::None, Loss::Softmax, 7);
-        for (architecture, parameters, macs) in
-            [(Architecture::Vgg, 7_112_519, 470_893_440), (Architecture::Cnn, 7_130_663, 15_725_568)]
-        {
+        for (architecture, widths, parameters, macs) in [
+            (Architecture::Vgg, None, 7_112_519, 470_893_440),
+            (Architecture::Vgg, Some([48, 96, 192, 256]), 2_924_535, 230_503_296),
+            (Architecture::Cnn, None, 7_130_663, 15_725_568),
+        ] {
             let mut g = Graph::new(Phase::Train);
-            let net = Model { architecture, ..plain }.record(&mut g, 2);
-            assert_eq!(g.init_params(&mut Rng::new(0)).count(), parameters, "{architecture:?}");
+            let model = Model { architecture, widths, ..plain };
+            let net = model.record(&mut g, 2);
+            assert_eq!(g.init_params(&mut Rng::new(0)).count(), parameters, "{model:?}");
             let plan = g.compile::<f32>(net.loss, Isa::fastest()).unwrap();
-            assert_eq!(plan.macs() / 2, macs, "{architecture:?}");
+            assert_eq!(plan.macs() / 2, macs, "{model:?}");
         }
+        let cnn = Model { architecture: Architecture::Cnn, widths: Some([32, 32, 64, 64]), ..plain };
+        assert!(cnn.check().unwrap_err().contains("no blocks of"));
     }
 
     #[test]

@@ -119,9 +119,9 @@ pub(super) fn configuration(config: &Config) -> Table {
     table.row(["model", model.name()]);
     table.row(["attention", &format!("{} at {}", name(model.attention), name(model.cbam))]);
     if model.architecture == Architecture::Dnn {
-        table.row(["identity blocks", &listed(model.identity_blocks)]);
-        table.row(["channels of the blocks", &listed(model.widths)]);
+        table.row(["identity blocks", &listed(&model.identity_blocks)]);
     }
+    table.row(["channels of the blocks", &listed(model.widths())]);
     table.row(["loss", &name(model.loss)]);
     table.row(["classes", &model.classes.to_string()]);
     table.row(["epochs", &config.epochs.to_string()]);
@@ -167,8 +167,8 @@ pub(super) fn fold(fold: Fold) -> String {
 }
 
 /// With commas between them.
-fn listed(numbers: [usize; 4]) -> String {
-    numbers.map(|n| n.to_string()).join(", ")
+fn listed(numbers: &[usize]) -> String {
+    numbers.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// As the configuration's file has it, without the marks of JSON.

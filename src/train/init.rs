@@ -64,12 +64,12 @@ pub(super) fn start_from(from: &str, weights: &mut Weights) -> Result<String> {
 }
 
 fn describe(model: Model) -> String {
-    let Model { identity_blocks, widths, attention, cbam, .. } = model;
-    let blocks = match model.architecture {
-        Architecture::Dnn => format!(", {identity_blocks:?} identity blocks, {widths:?} channels"),
+    let Model { architecture, identity_blocks, attention, cbam, .. } = model;
+    let blocks = match architecture {
+        Architecture::Dnn => format!(", {identity_blocks:?} identity blocks"),
         _ => String::new(),
     };
-    format!("{} ({attention:?} at {cbam:?}{blocks})", model.name())
+    format!("{} ({attention:?} at {cbam:?}{blocks}, {:?} channels)", model.name(), model.widths())
 }
 
 #[cfg(test)]

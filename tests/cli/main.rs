@@ -137,7 +137,7 @@ fn wrong_usage_is_named_with_status_2() {
         (&["train", "--model", "vgg", "--identity-blocks", "1"], "--identity-blocks"),
         (&["train", "--identity-blocks", "9"], "--identity-blocks"),
         (&["train", "--identity-blocks", "1,1,1"], "--identity-blocks"),
-        (&["train", "--model", "vgg", "--widths", "32,64,128,256"], "--widths"),
+        (&["train", "--model", "cnn-svm", "--widths", "32,64,128,256"], "--widths"),
         (&["train", "--widths", "32,64,128"], "--widths"),
         (&["train", "--widths", "32,64,128,513"], "--widths"),
         (&["train", "--model", "dnn", "--attention", "se"], "--attention"),

@@ -31,7 +31,7 @@ NETWORKS = {
     "se, an identity block each": ["--attention", "se", "--identity-blocks", "1"],
     "wider, identity blocks behind some": ["--widths", "64,128,256,256", "--identity-blocks", "1,1,1,0"],
     "vgg": ["--model", "vgg"],
-    "vgg-cbam, softmax": ["--model", "vgg-cbam", "--loss", "softmax"],
+    "vgg-cbam, narrower, softmax": ["--model", "vgg-cbam", "--widths", "48,96,192,256", "--loss", "softmax"],
     "cnn-svm": ["--model", "cnn-svm"],
 }
 

@@ -32,14 +32,15 @@ pub trait WinogradKernels: Sized {
 /// Whether these kernels are faster than the direct ones; from the shape alone.
 ///
 /// Measured on one core of a Zen 4 (AVX2), batch 32: 2.3 times as fast at 48x48 with 32 channels in both passes
-/// (5.7 and 11.3 ms), 2.7 and 2.4 times at 24x24 with 64, 2.1 and 1.6 times at 12x12 with 128. Slower at 6x6, where
-/// four tiles cover 64 pixels for 36 and leave a third of a register tile idle, and where the transformed weights
-/// (9 MB with 256 channels) come from memory for every image.
+/// (5.7 and 11.3 ms), 2.7 and 2.4 times at 24x24 with 64, 2.1 and 1.6 times at 12x12 with 128; on two cores 1.95 and
+/// 1.3 times at 12x12 with 256. Slower at 6x6 (with 256 -> 512 channels by a half and by three times), where four tiles
+/// cover 64 pixels for 36 and leave a third of a register tile idle, and where the transformed weights (19 MB) come
+/// from memory for every image.
 ///
 /// F(2x2, 3x3) loses: its 2.25x fewer products alone would take as long at 48x48 as all of this.
 pub const fn winograd_pays(conv: &Conv) -> bool {
     let (narrow, wide) = if conv.x.c < conv.cout { (conv.x.c, conv.cout) } else { (conv.cout, conv.x.c) };
-    conv.stride == 1 && conv.x.h >= 8 && conv.x.w >= 8 && narrow >= 8 && wide <= 128
+    conv.stride == 1 && conv.x.h >= 8 && conv.x.w >= 8 && narrow >= 8 && wide <= 256
 }
 
 /// How the forward pass is cut: images of a task, and rows of pixels of each.

@@ -129,6 +129,7 @@ fn pays_where_measured() {
     let conv = |map, cin, cout| Conv { x: Shape::new(32, map, map, cin), cout, stride: 1 };
     assert!(winograd_pays(&conv(48, 32, 32)));
     assert!(winograd_pays(&conv(12, 128, 128)));
+    assert!(winograd_pays(&conv(12, 256, 256)));
     assert!(!winograd_pays(&conv(48, 1, 32)));
     assert!(!winograd_pays(&conv(6, 128, 256)));
     assert!(!winograd_pays(&conv(3, 256, 128)));

@@ -162,7 +162,9 @@ pub const EXPERIMENTS: [Experiment; 31] = [
     beyond("beyond-strong", "stronger augmentation", |c| c.augment = Augmentation::Strong),
     beyond("beyond-average", "averaged weights 0.999", |c| c.refinements.average = 0.999),
     beyond("beyond-deeper", "identity blocks", |c| c.model.identity_blocks = [1; 4]),
-    beyond("beyond-wider", "blocks of 64, 128, 256, 256 channels", |c| c.model.widths = [64, 128, 256, 256]),
+    beyond("beyond-wider", "blocks of 64, 128, 256, 256 channels", |c| {
+        c.model.widths = Some([64, 128, 256, 256])
+    }),
     beyond("beyond-se", "squeeze-and-excitation in place of CBAM", |c| c.model.attention = Attention::Se),
 ];
 
