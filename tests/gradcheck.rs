@@ -11,10 +11,13 @@ fn the_papers_model_has_the_right_gradients() {
     let suite = Suite::models();
     for isa in Isa::available() {
         let options = Options { isa, ..Options::default() };
+        let mut checked = 0;
         for result in suite.run(&options, Some("dnn-cbam block4 am-softmax")) {
             let (name, report) = result.expect("the model compiles");
             assert!(report.ok(), "{name} on {isa:?}: {report:#?}");
+            checked += 1;
         }
+        assert_eq!(checked, 1, "of one model");
     }
 }
 

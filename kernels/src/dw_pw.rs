@@ -7,8 +7,9 @@ use crate::gemm::outer::run_product;
 use crate::gemm::pack::{pack, pack_flipped, packed_len};
 use crate::gemm::{MR, NR, for_chunks, grad_buffer, worth_threads};
 use crate::pointwise::{OWNED_WEIGHTS, pointwise_owned_dw, pointwise_owned_scratch, pointwise_rows};
-use crate::reduce::{PAIR, combine, pairs};
+use crate::reduce::{PAIR, combine, pair, pairs};
 use crate::rows::{Ahead, STREAMS, next_rows, row_blocks, take_rows};
+use crate::slots::{Slots, slots};
 use crate::{Conv, Grad, Isa, Kernel, Mode, Shape, Simd};
 use std::ops::Range;
 
@@ -225,8 +226,7 @@ fn task_rows(conv: &Conv) -> usize {
 
 /// How the backward pass is cut; from the shape alone.
 struct Cut {
-    /// Images a part.
-    images: usize,
+    /// Pairs of images.
     parts: usize,
     parallel: bool,
     /// The pointwise gradient is too large for a sum in every part: the depthwise result of the whole batch is
@@ -238,7 +238,7 @@ impl Cut {
     fn new(conv: &Conv) -> Self {
         let (n, weights) = (conv.x.n, conv.x.c * conv.cout);
         let parallel = worth_threads(4 * conv.x.pixels() * weights);
-        Self { images: PAIR, parts: pairs(n), parallel, later: weights > OWNED_WEIGHTS }
+        Self { parts: pairs(n), parallel, later: weights > OWNED_WEIGHTS }
     }
 
     /// Elements of the sums of `weights` weights in scratch: none where one part adds to the result itself.
@@ -246,15 +246,15 @@ impl Cut {
         if self.parts == 1 { 0 } else { self.parts * weights }
     }
 
-    /// Elements of scratch: packed weights, sums of dwd, dz and strip of every part, z, sums of dwp or scratch of the
-    /// tasks that own its rows.
+    /// Elements of scratch: packed weights, sums of dwd, dz and strip of the parts that run at once, z, sums of dwp or
+    /// scratch of the tasks that own its rows.
     fn scratch(&self, conv: &Conv) -> [usize; 5] {
         let (c, cout) = (conv.x.c, conv.cout);
         let (dwp, z) = match self.later {
             true => (pointwise_owned_scratch(conv), conv.x.len()),
             false => (self.sums(c * cout), 0),
         };
-        let work = self.parts * (conv.x.image_len() + strip_len(conv));
+        let work = slots(self.parts) * (conv.x.image_len() + strip_len(conv));
         [packed_len(cout, c), self.sums(9 * c), work, z, dwp]
     }
 }
@@ -375,36 +375,37 @@ impl DwPwKernels for f32 {
             (false, _) => (&mut *sums_p, &mut *sums_d),
         };
         let (image_x, image_y) = (conv.x.image_len(), conv.y().image_len());
-        let (dx, dx_mode) = grad_buffer(dx, cut.images * image_x);
-        let z_part = if cut.later { cut.images * image_x } else { 0 };
-        let buffers =
-            [dx, (to_p, part_p), (to_d, wd.len()), (work, image_x + strip_len(conv)), (&mut *z, z_part)];
-        for_chunks(0..cut.parts, cut.parallel, buffers, &|part, [dx, dwp, dwd, work, z]| {
+        let (dx, dx_mode) = grad_buffer(dx, PAIR * image_x);
+        let z_part = if cut.later { PAIR * image_x } else { 0 };
+        let work = Slots::new(work, image_x + strip_len(conv));
+        let buffers = [dx, (to_p, part_p), (to_d, wd.len()), (&mut *z, z_part)];
+        for_chunks(0..cut.parts, cut.parallel, buffers, &|part, [dx, dwp, dwd, z]| {
             if !direct {
                 dwp.fill(0.0);
                 dwd.fill(0.0);
             }
-            let (dz, strip) = work.split_at_mut(image_x);
-            let first = part * cut.images;
-            for i in 0..cut.images.min(conv.x.n - first) {
-                let (x, dy) = (&x[(first + i) * image_x..], &dy[(first + i) * image_y..]);
-                let image = i * image_x..(i + 1) * image_x;
-                let mut dx = dx_mode.map(|mode| (&mut dx[image.clone()], mode));
-                let (x_row, y_row) = (conv.x.w * c, conv.x.w * cout);
-                for (rows, seen) in row_blocks(0..conv.x.h, conv.x.h, block_rows(conv)) {
-                    let len = complete_rows(conv, &rows).len() * x_row;
-                    let (dx, behind) = take_rows(&mut dx, len);
-                    let ahead = [next_rows(x, x_row, &seen), next_rows(dy, y_row, &seen), behind, &[]];
-                    let image = Image { x: &x[..image_x], wd, packed, dy: &dy[..image_y], ahead };
-                    let dwp = if cut.later {
-                        PointwiseGrad::Later { z: &mut z[i * image_x..][..image_x] }
-                    } else {
-                        PointwiseGrad::Sum { dwp: &mut *dwp, strip: &mut *strip }
-                    };
-                    let grads = ImageGrads { dx, dwd: &mut *dwd, dwp, dz: &mut *dz };
-                    isa.run(Backward { conv, rows, image, grads });
+            work.with(|work| {
+                let (dz, strip) = work.split_at_mut(image_x);
+                for (i, n) in pair(conv.x.n, part).enumerate() {
+                    let (x, dy) = (&x[n * image_x..], &dy[n * image_y..]);
+                    let image = i * image_x..(i + 1) * image_x;
+                    let mut dx = dx_mode.map(|mode| (&mut dx[image.clone()], mode));
+                    let (x_row, y_row) = (conv.x.w * c, conv.x.w * cout);
+                    for (rows, seen) in row_blocks(0..conv.x.h, conv.x.h, block_rows(conv)) {
+                        let len = complete_rows(conv, &rows).len() * x_row;
+                        let (dx, behind) = take_rows(&mut dx, len);
+                        let ahead = [next_rows(x, x_row, &seen), next_rows(dy, y_row, &seen), behind, &[]];
+                        let image = Image { x: &x[..image_x], wd, packed, dy: &dy[..image_y], ahead };
+                        let dwp = if cut.later {
+                            PointwiseGrad::Later { z: &mut z[i * image_x..][..image_x] }
+                        } else {
+                            PointwiseGrad::Sum { dwp: &mut *dwp, strip: &mut *strip }
+                        };
+                        let grads = ImageGrads { dx, dwd: &mut *dwd, dwp, dz: &mut *dz };
+                        isa.run(Backward { conv, rows, image, grads });
+                    }
                 }
-            }
+            });
         });
         if cut.later {
             pointwise_owned_dw(isa, conv, z, dy, dwp, sums_p, cut.parallel);

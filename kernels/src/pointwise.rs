@@ -5,7 +5,7 @@ use crate::gemm::outer::{Step, Walk, product, run_product};
 use crate::gemm::pack::{pack, pack_flipped, packed_len, panels};
 use crate::gemm::tile::{Columns, Rows, tile};
 use crate::gemm::{MR, for_chunks, grad_buffer, worth_threads};
-use crate::reduce::{PAIR, combine, pairs, spare_buffers, sum_groups};
+use crate::reduce::{PAIR, combine, pair, pairs, spare_buffers, sum_groups};
 use crate::rows::Ahead;
 use crate::slots::{Slots, slots};
 use crate::{Conv, ConvBackward, Grad, Isa, Kernel, Mode, Shape, Simd};
@@ -242,12 +242,11 @@ impl Kernel for Backward<'_> {
 
 /// How the backward pass is cut; from the shape alone.
 struct Cut {
-    /// Images a part.
-    images: usize,
+    /// Pairs of images.
     parts: usize,
     parallel: bool,
-    /// Weight rows a task, where the gradient is too large for partial sums: each task then owns some rows
-    /// and reads all images.
+    /// Whether the weight gradient is too large for partial sums: each task then owns some of its rows and reads all
+    /// images.
     owned: bool,
 }
 
@@ -258,7 +257,7 @@ pub(crate) const OWNED_WEIGHTS: usize = 128 * 128;
 fn cut(conv: &Conv) -> Cut {
     let (n, weights) = (conv.x.n, conv.x.c * conv.cout);
     let parallel = worth_threads(4 * conv.y().pixels() * weights);
-    Cut { images: PAIR, parts: pairs(n), parallel, owned: weights > OWNED_WEIGHTS }
+    Cut { parts: pairs(n), parallel, owned: weights > OWNED_WEIGHTS }
 }
 
 /// Rows of a task that owns them, tasks, and elements of each one's scratch.
@@ -361,31 +360,31 @@ impl PointwiseKernels for f32 {
             pack_flipped(1, cin, cout, w, packed);
         }
         let packed = &*packed;
-        let Cut { images, parts, parallel, owned } = cut(conv);
+        let Cut { parts, parallel, owned } = cut(conv);
         let direct = parts == 1;
         if direct && !owned && dw.mode == Mode::Set {
             dw.to.fill(0.0);
         }
         let part_weights = if owned { 0 } else { w.len() };
 
-        let (x_part, dy_part) = (images * conv.x.image_len(), images * out.image_len());
-        let (dx, dx_mode) = grad_buffer(dx, x_part);
+        let (image_x, image_y) = (conv.x.image_len(), out.image_len());
+        let (dx, dx_mode) = grad_buffer(dx, PAIR * image_x);
         let sums: &mut [f32] = match (owned, direct) {
             (true, _) => &mut [],
             (false, true) => dw.to,
             (false, false) => &mut partial[..parts * w.len()],
         };
         for_chunks(0..parts, parallel, [dx, (sums, part_weights)], &|i, [dx, dw]| {
-            let n = images.min(conv.x.n - i * images);
-            let conv = Conv { x: Shape { n, ..conv.x }, ..*conv };
+            let images = pair(conv.x.n, i);
+            let conv = Conv { x: Shape { n: images.len(), ..conv.x }, ..*conv };
             if !direct && !owned {
                 dw.fill(0.0);
             }
             isa.run(Backward {
                 conv,
-                x: &x[i * x_part..][..conv.x.len()],
+                x: &x[images.start * image_x..images.end * image_x],
                 packed,
-                dy: &dy[i * dy_part..][..conv.y().len()],
+                dy: &dy[images.start * image_y..images.end * image_y],
                 dx: dx_mode.map(|mode| (dx, mode)),
                 dw: (!owned).then_some((0, dw)),
             });

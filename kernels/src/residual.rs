@@ -104,6 +104,9 @@ impl ResidualKernels for f32 {
         assert_eq!(dy.len(), y.len(), "dy is not {}", shape.halved());
         assert_eq!(dmain.dz.to.len(), shape.len(), "dmain is not {shape}");
         assert_eq!(dshort.dz.to.len(), y.len(), "dshort is not {}", shape.halved());
+        for sums in [&dmain.sums, &dshort.sums] {
+            assert!(sums.as_ref().is_none_or(|sums| sums.len() == 2 * c), "sums of {shape}");
+        }
         let modes = [dmain.dz.mode, dshort.dz.mode];
         let (sums_main, sums_short) = scratch[..4 * shape.n * c].split_at_mut(2 * shape.n * c);
         let buffers =

@@ -52,6 +52,11 @@ fn wanted(shapes: Shapes) -> Vec<Box<dyn Case>> {
     all
 }
 
+/// What `MOUE_ISA` names, or the fastest.
+fn fastest() -> Isa {
+    Isa::selected().unwrap()[0]
+}
+
 fn refs<T>(buffers: &[Vec<T>]) -> Vec<&[T]> {
     buffers.iter().map(Vec::as_slice).collect()
 }
@@ -92,7 +97,7 @@ fn check(case: &dyn Case, isa: Isa, seed: u64) -> Result<(), String> {
     for (o, (truth_o, bound)) in truth.iter().zip(&bounds).enumerate() {
         let got = outputs[o].inner();
         let allowed: Vec<f64> = match *bound {
-            Bound::Products(k) => magnitude()[o].iter().map(|m| k as f64 * eps * m.abs()).collect(),
+            Bound::Products(k) => magnitude()[o].iter().map(|m| roundings(k) * eps * m.abs()).collect(),
             Bound::Relative(k) => {
                 let largest = truth_o.iter().fold(1.0f64, |m, x| m.max(x.abs()));
                 vec![k as f64 * eps * largest; truth_o.len()]
@@ -111,6 +116,12 @@ fn check(case: &dyn Case, isa: Isa, seed: u64) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// See [`Bound::Products`]. k alone is blind where a weight gradient sums over all pixels of a batch: with 73,728 of them
+/// it allows more than the gradient.
+fn roundings(k: usize) -> f64 {
+    (k as f64).min(4.0 * (k as f64).sqrt())
 }
 
 #[test]
@@ -133,7 +144,7 @@ fn network_shapes_match_the_oracle() {
     let failures: Vec<_> = wanted(Shapes::TRAINING)
         .iter()
         .filter(|case| case.entry().flops() < 4e8)
-        .filter_map(|case| check(case.as_ref(), Isa::fastest(), 7).err())
+        .filter_map(|case| check(case.as_ref(), fastest(), 7).err())
         .collect();
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
@@ -149,6 +160,7 @@ fn required_instruction_sets_are_here() {
 
 #[test]
 fn results_are_the_same_bits_at_any_thread_count() {
+    let isa = fastest();
     let pools =
         [1, 2, 3].map(|threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap());
     for case in wanted(Shapes::Remainders) {
@@ -161,7 +173,7 @@ fn results_are_the_same_bits_at_any_thread_count() {
             pool.install(|| {
                 // As much as so many threads want.
                 let mut scratch = vec![f32::NAN; case.scratch_f32()];
-                case.call_f32(Isa::fastest(), &refs(&narrow), &mut out, &mut scratch);
+                case.call_f32(isa, &refs(&narrow), &mut out, &mut scratch);
             });
             outputs.iter().map(|o| o.iter().map(|x| x.to_bits()).collect()).collect::<Vec<Vec<u32>>>()
         };

@@ -102,10 +102,10 @@ impl Check {
         self.error() <= self.tolerance
     }
 
-    /// Of each row the smaller error; a NaN stays.
+    /// Of each row the smaller error, and NaN if either is: no other point excuses one.
     fn keep_better(&mut self, other: &Self) {
         for (row, other) in self.rows.iter_mut().zip(&other.rows) {
-            row.1 = if other.1 < row.1 { other.1 } else { row.1 };
+            row.1 = if row.1.is_nan() || other.1.is_nan() { f64::NAN } else { row.1.min(other.1) };
         }
     }
 }
@@ -224,4 +224,24 @@ fn largest(x: &[f64]) -> f64 {
 /// A tensor without gradient at all (a bias in front of a batch norm) has nothing to be relative to.
 fn scale_of(largest: f64) -> f64 {
     if largest > 1e-12 { largest } else { 1.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_other_point_excuses_a_nan() {
+        let row = |error| Check { rows: vec![("x".to_owned(), error)], tolerance: 1.0 };
+        for (first, second, kept) in [(0.2, 3.0, 0.2), (3.0, 0.2, 0.2)] {
+            let mut check = row(first);
+            check.keep_better(&row(second));
+            assert_eq!(check.error(), kept);
+        }
+        for (first, second) in [(0.2, f64::NAN), (f64::NAN, 0.2)] {
+            let mut check = row(first);
+            check.keep_better(&row(second));
+            assert!(!check.ok(), "{first}, then {second}");
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! Input module, convolutional residual block, output module.
+//! Convolutions with batch norm, and the convolutional residual block of them.
 
 use crate::graph::{Graph, Var};
 use crate::ops::{NormParams, Operand};
@@ -46,13 +46,6 @@ pub(super) fn ds_conv_bn(
     g.dw_pw_norm(x, wd, wp, norm, relu)
 }
 
-/// Input module: two 3x3 convolutions to `c` channels, each with batch norm and ReLU: `[n, h, w, cin]` to
-/// `[n, h, w, c]`.
-pub fn stem(g: &mut Graph, x: Var, c: usize) -> Operand {
-    let h = conv_bn_relu(g, "stem", "1", x, c);
-    conv_bn_relu(g, "stem", "2", h, c)
-}
-
 /// Convolutional residual block to `c` channels at half the map:
 /// ReLU(max pool(BN(DS(ReLU(BN(DS(x)))))) + BN(1x1 stride 2 (x))), DS a depthwise-separable convolution. `x` is
 /// `[n, h, w, cin]`, the result `[n, ceil(h/2), ceil(w/2), c]`.
@@ -65,13 +58,4 @@ pub fn residual_block(g: &mut Graph, name: &str, x: impl Into<Operand>, c: usize
     let norm = norm_params(g, &format!("{name}.short_bn"), c);
     let short = g.pointwise_norm(x, w, 2, norm, false);
     g.residual(main, short)
-}
-
-/// Output module: 3x3 convolution to `c` channels, batch norm, ReLU, global average: of `[n, h, w, cin]` an embedding
-/// `[n, 1, 1, c]`.
-pub fn output_module(g: &mut Graph, x: Var, c: usize) -> Var {
-    let h = conv_bn_relu(g, "out", "", x, c);
-    let h = g.normed(h);
-    g.name("out", h);
-    g.global_avg(h)
 }

@@ -1,6 +1,6 @@
 //! What models are made of, recorded either for training or for inference, so that a model is written once.
 
-use super::blocks::{conv_bn_relu, ds_conv_bn, output_module, residual_block, stem};
+use super::blocks::{conv_bn_relu, ds_conv_bn, residual_block};
 use crate::graph::{Graph, Var};
 use crate::ops::Operand;
 
@@ -16,17 +16,18 @@ pub(super) trait Layers {
     fn conv(&mut self, name: &str, index: &str, x: Self::Value, cout: usize) -> Self::Value;
     /// Depthwise 3x3 and pointwise convolution, batch norm, ReLU if asked for.
     fn ds_conv(&mut self, name: &str, index: usize, x: Self::Value, cout: usize, relu: bool) -> Self::Value;
-    /// Input module: see [`stem`].
+    /// Input module: two 3x3 convolutions to `c` channels: `[n, h, w, cin]` to `[n, h, w, c]`.
     fn stem(&mut self, x: Var, c: usize) -> Self::Value {
         let h = self.conv("stem", "1", x.into(), c);
         self.conv("stem", "2", h, c)
     }
     /// See [`residual_block`].
     fn residual_block(&mut self, name: &str, x: Self::Value, c: usize) -> Var;
-    /// See [`output_module`].
+    /// Output module: 3x3 convolution to `c` channels, global average: of `[n, h, w, cin]` an embedding `[n, 1, 1, c]`.
     fn output_module(&mut self, x: Var, c: usize) -> Var {
         let h = self.conv("out", "", x.into(), c);
         let h = self.plain(h);
+        self.graph().name("out", h);
         self.graph().global_avg(h)
     }
 }
@@ -53,15 +54,7 @@ impl Layers for Trained<'_> {
         ds_conv_bn(self.0, name, index, x, cout, relu)
     }
 
-    fn stem(&mut self, x: Var, c: usize) -> Operand {
-        stem(self.0, x, c)
-    }
-
     fn residual_block(&mut self, name: &str, x: Operand, c: usize) -> Var {
         residual_block(self.0, name, x, c)
-    }
-
-    fn output_module(&mut self, x: Var, c: usize) -> Var {
-        output_module(self.0, x, c)
     }
 }

@@ -80,6 +80,7 @@ impl Loss {
 
 /// A model: all that must be known to record it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Model {
     /// Network, without attention and head.
     #[serde(default)]

@@ -105,6 +105,7 @@ impl AffineKernels for f32 {
         assert_eq!(dz.to.len(), shape.len(), "dz is not {shape}");
         let (image, mode) = (shape.image_len(), dz.mode);
         let wanted = if sums.is_some() { 2 * shape.c } else { 0 };
+        assert!(sums.as_ref().is_none_or(|sums| sums.len() == wanted), "sums of {shape}");
         let slots = &mut scratch[..shape.n * wanted];
         let buffers = [(dz.to, image), (&mut *slots, wanted)];
         for_chunks(0..shape.n, shape.len() > SERIAL, buffers, &|n, [dz, sums]| {

@@ -28,9 +28,11 @@ pub(super) fn backward<B: ImageConv>(body: B, isa: Isa, layer: &NormConv, args: 
     let (dx, sums) = dx.map(InputGrad::split).unzip();
     let (image_x, image_y) = (layer.conv.x.image_len(), layer.conv.y().image_len());
     assert!(dx.as_ref().is_none_or(|dx| dx.to.len() == n * image_x), "norm_conv_backward: dx");
+    assert_eq!(dw.each_ref().map(|dw| dw.to.len()), weights, "norm_conv_backward: dw");
     let (dx, dx_mode) = grad_buffer(dx, PAIR * image_x);
     let sums = sums.flatten();
     let summed = if sums.is_some() { 2 * cin } else { 0 };
+    assert!(sums.as_ref().is_none_or(|sums| sums.len() == summed), "norm_conv_backward: sums");
     let sums_slots = &mut sums_slots[..n * summed];
     let buffers = [dx, (&mut *sums_slots, PAIR * summed), (&mut *dw0, weights[0]), (&mut *dw1, weights[1])];
     for_chunks(0..parts, parallel(layer), buffers, &|part, [dx, sums, dw0, dw1]| {

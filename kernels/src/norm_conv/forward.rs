@@ -18,6 +18,7 @@ pub(super) fn forward<B: ImageConv>(body: B, isa: Isa, layer: &NormConv, args: N
     let len = slot.iter().sum::<usize>();
     let (image_x, image_y) = (layer.conv.x.image_len(), y_shape.image_len());
     let measured = if stats.is_some() { 2 * y_shape.c } else { 0 };
+    assert!(stats.as_ref().is_none_or(|stats| stats.len() == measured), "norm_conv_forward: stats");
     let [sums] = take(&mut scratch, lines([n * measured]));
     let sums = &mut sums[..n * measured];
     let work = Slots::new(scratch, len);

@@ -237,6 +237,8 @@ fn remainders(layer: Layer) -> Vec<Conv> {
         }
         Layer::Conv3x3 => {
             all.push(conv([5, 24, 25, 1], 33, 1));
+            // Of one channel, rows longer than are read at once.
+            all.push(conv([2, 5, 101, 1], 17, 1));
             // Several parts with several slices of the weights each.
             all.push(conv([6, 5, 7, 70], 66, 1));
         }

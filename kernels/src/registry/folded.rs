@@ -173,6 +173,7 @@ pub(super) fn cases(shapes: Shapes) -> Vec<Box<dyn Case>> {
             ([2, 30, 14], 32, 31),
             ([1, 48, 48], 16, 32),
             ([2, 61, 40], 24, 16),
+            ([1, 9, 101], 9, 17),
         ],
     };
     for &(x, c, cout) in stems {

@@ -75,6 +75,11 @@ fn layers(shapes: Shapes) -> Vec<(NormConv, bool)> {
         all.push(layer(kind, [19, 9, 10, 24], 20, 1, true));
     }
     all.push(layer(Pointwise, [17, 11, 12, 40], 48, 2, true));
+    // Several blocks of rows, with channels that fill no vector and the last block cut short.
+    for affine in [false, true] {
+        all.push(layer(Conv3x3, [3, 37, 11, 9], 17, 1, affine));
+        all.push(layer(DwPw, [3, 33, 29, 20], 19, 1, affine));
+    }
     all
 }
 

@@ -36,9 +36,10 @@ impl Fill {
 /// How far an f32 result may be from the f64 oracle's.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Bound {
-    /// |error| <= k * eps * M, where M is the oracle's result for the absolute values of all inputs: the bound
-    /// for sums of k products, whatever the order (Higham 2002, section 3.1). Only for kernels that are sums
-    /// of products of their inputs.
+    /// |error| <= min(k, 4 sqrt(k)) * eps * M, where M is the oracle's result for the absolute values of all inputs:
+    /// k bounds sums of k products, whatever the order (Higham 2002, section 3.1), and 4 sqrt(k) does where there
+    /// are many, but by chances below 1e-13 (Higham and Mary 2019, theorem 2.4). Only for kernels that are sums of
+    /// products of their inputs.
     Products(usize),
     /// |error| <= k * eps * max(1, largest |result| of the buffer): for the smooth, non-linear kernels.
     Relative(usize),

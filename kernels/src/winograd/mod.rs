@@ -9,7 +9,8 @@ mod transform;
 
 use crate::epilogue::Epilogue;
 use crate::gemm::{for_chunks, grad_buffer, worth_threads};
-use crate::reduce::{PAIR, combine, pairs};
+use crate::reduce::{PAIR, combine, pair, pairs};
+use crate::slots::{Slots, slots};
 use crate::{Conv, ConvBackward, Isa, Kernel, Mode, Simd};
 use backward::{finish, sums_len, winograd_dw};
 use forward::Transform;
@@ -67,14 +68,9 @@ fn cut(conv: &Conv, parallel: bool) -> Cut {
     Cut { images: 1, rows, tasks: n * (h / rows) }
 }
 
-/// How the backward pass is cut: images of a part, each part with its own sums of the weight gradient.
-struct BackwardCut {
-    images: usize,
-    parts: usize,
-}
-
-fn backward_cut(conv: &Conv) -> BackwardCut {
-    BackwardCut { images: PAIR, parts: pairs(conv.x.n) }
+/// Elements of the weight gradients of all pairs of images.
+const fn partial_len(conv: &Conv) -> usize {
+    (pairs(conv.x.n) * 9 * conv.x.c * conv.cout).next_multiple_of(ALIGN)
 }
 
 /// Both gradients of a part of the batch.
@@ -152,7 +148,7 @@ pub(crate) fn aligned(scratch: &mut [f32]) -> &mut [f32] {
 
 /// Scratch elements of [`winograd_transformed`].
 pub(crate) fn winograd_work_len(conv: &Conv, parallel: bool) -> usize {
-    ALIGN + cut(conv, parallel).tasks * work_len(conv)
+    ALIGN + slots(cut(conv, parallel).tasks) * work_len(conv)
 }
 
 /// Transforms the weights `w`, `[3, 3, cin, cout]`, of a forward pass.
@@ -175,14 +171,14 @@ pub(crate) fn winograd_transformed<E: Epilogue>(
     let Cut { images, rows, tasks } = cut(conv, parallel);
     let blocks = conv.x.h / rows;
     let chunk = images * rows * conv.x.w * conv.cout;
-    let work = &mut aligned(work)[..tasks * work_len(conv)];
-    for_chunks(0..tasks, parallel, [(y, chunk), (work, work_len(conv))], &|i, [y, work]| {
+    let work = Slots::new(aligned(work), work_len(conv));
+    for_chunks(0..tasks, parallel, [(y, chunk)], &|i, [y]| {
         let (image, block) = (i / blocks * images, i % blocks);
         let n = images.min(conv.x.n - image);
         let x = &x[image * conv.x.image_len()..][..n * conv.x.image_len()];
         let first = block * rows;
         let rows = first / TILE..(first + rows).div_ceil(TILE);
-        isa.run(Forward { conv: *conv, rows, x, weights, y, work, e });
+        work.with(|work| isa.run(Forward { conv: *conv, rows, x, weights, y, work, e }));
     });
 }
 
@@ -192,8 +188,8 @@ impl WinogradKernels for f32 {
     }
 
     fn winograd_backward_scratch(conv: &Conv) -> usize {
-        let part = sums_len(conv) + work_len(conv) + 9 * conv.x.c * conv.cout;
-        ALIGN + Weights::len(conv.cout, conv.x.c) + zero_len(conv) + backward_cut(conv).parts * part
+        let work = slots(pairs(conv.x.n)) * (sums_len(conv) + work_len(conv));
+        ALIGN + Weights::len(conv.cout, conv.x.c) + zero_len(conv) + partial_len(conv) + work
     }
 
     fn winograd_forward(isa: Isa, conv: &Conv, x: &[Self], w: &[Self], y: &mut [Self], scratch: &mut [Self]) {
@@ -225,20 +221,22 @@ impl WinogradKernels for f32 {
         }
         zero.fill(0.0);
         let weights = Weights { points, zero };
-        let BackwardCut { images, parts } = backward_cut(conv);
-        let (sums, scratch) = scratch.split_at_mut(parts * sums_len(conv));
-        let (work, partial) = scratch.split_at_mut(parts * work_len(conv));
+        let (partial, work) = scratch.split_at_mut(partial_len(conv));
+        let work = Slots::new(work, sums_len(conv) + work_len(conv));
+        let parts = pairs(conv.x.n);
         let partial = &mut partial[..parts * w.len()];
-        let (x_part, dy_part) = (images * conv.x.image_len(), images * conv.y().image_len());
-        let (dx, dx_mode) = grad_buffer(dx, x_part);
-        let buffers = [dx, (&mut *partial, w.len()), (sums, sums_len(conv)), (work, work_len(conv))];
+        let (image_x, image_y) = (conv.x.image_len(), conv.y().image_len());
+        let (dx, dx_mode) = grad_buffer(dx, PAIR * image_x);
         let parallel = worth_threads(36 * conv.x.len() * cout);
-        for_chunks(0..parts, parallel, buffers, &|i, [dx, dw, sums, work]| {
-            let images = images.min(conv.x.n - i * images);
-            let x = &x[i * x_part..][..images * conv.x.image_len()];
-            let dy = &dy[i * dy_part..][..images * conv.y().image_len()];
-            let dx = dx_mode.map(|mode| (dx, mode));
-            isa.run(Backward { conv: *conv, images, x, weights, dy, dx, dw, sums, work });
+        for_chunks(0..parts, parallel, [dx, (&mut *partial, w.len())], &|i, [dx, dw]| {
+            let images = pair(conv.x.n, i);
+            let x = &x[images.start * image_x..images.end * image_x];
+            let dy = &dy[images.start * image_y..images.end * image_y];
+            let (images, dx) = (images.len(), dx_mode.map(|mode| (dx, mode)));
+            work.with(|work| {
+                let (sums, work) = work.split_at_mut(sums_len(conv));
+                isa.run(Backward { conv: *conv, images, x, weights, dy, dx, dw, sums, work });
+            });
         });
         combine(isa, partial, PAIR, dw.to, dw.mode);
     }
