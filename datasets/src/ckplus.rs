@@ -49,7 +49,7 @@ impl Tree {
                 let Some(emotion) = emotion_in(files, &label_path)? else { continue };
                 let frames_path = self.images.join(&subject).join(&sequence);
                 let frames = match files.is_folder(&frames_path) {
-                    true => listing::images(files, &frames_path)?,
+                    true => listing::images(files, &frames_path, &mut skipped)?,
                     false => Vec::new(),
                 };
                 if frames.is_empty() {

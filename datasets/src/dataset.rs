@@ -41,12 +41,12 @@ impl fmt::Display for Split {
 impl FromStr for Split {
     type Err = Error;
 
-    /// Reads `train` or `training`, `validation`, `val` or `PublicTest`, `test` or `PrivateTest`,
-    /// without regard to case.
+    /// Reads `train` or `training`, `validation`, `valid`, `val`, `dev` or `PublicTest`, `test` or
+    /// `PrivateTest`, without regard to case.
     fn from_str(name: &str) -> Result<Self> {
         match name.to_ascii_lowercase().as_str() {
             "train" | "training" => Ok(Self::Train),
-            "validation" | "val" | "publictest" => Ok(Self::Validation),
+            "validation" | "valid" | "val" | "dev" | "publictest" => Ok(Self::Validation),
             "test" | "privatetest" => Ok(Self::Test),
             _ => Err(Error::UnknownSplit(name.to_owned())),
         }

@@ -16,7 +16,7 @@ pub const MAX_DIMENSION: u32 = 16_384;
 /// Most bytes that decoding one image may allocate, and the largest file that is read.
 pub const MAX_BYTES: u64 = 256 << 20;
 
-const EXTENSIONS: [&str; 15] = [
+pub(crate) const EXTENSIONS: [&str; 15] = [
     "jpg", "jpeg", "jpe", "jfif", "png", "bmp", "gif", "tif", "tiff", "webp", "pbm", "pgm", "ppm", "pam",
     "pnm",
 ];

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::decode::EXTENSIONS;
 use crate::message::{excerpt, shown};
 
 /// What can be wrong with a data set or a request; every message names the file, row or option at
@@ -75,7 +76,12 @@ pub enum Error {
         second: PathBuf,
     },
     /// A class folder without images.
-    #[error("{}: no image of class `{}`", shown(path), excerpt(class))]
+    #[error(
+        "{}: no image of class `{}`: they are expected in its folder itself, as {}",
+        shown(path),
+        excerpt(class),
+        EXTENSIONS.join(", ")
+    )]
     EmptyClass {
         /// The class folder, or the split folder that should hold it.
         path: PathBuf,

@@ -30,7 +30,8 @@ pub(crate) fn list(files: &impl Files, root: &Path) -> Result<Listing> {
     } else {
         for (path, name) in top {
             if name.parse::<Split>().is_err() {
-                let reason = "a folder beside the splits that is none itself".to_owned();
+                let reason = "this folder is not used: beside the splits only train, validation and test are"
+                    .to_owned();
                 skipped.push(Skipped { path, reason });
             }
         }
@@ -39,7 +40,7 @@ pub(crate) fn list(files: &impl Files, root: &Path) -> Result<Listing> {
     let mut class_folders = [None, None, None];
     for (folders, split) in class_folders.iter_mut().zip(&split_folders) {
         if let Some(split) = split {
-            *folders = Some(classes_of(files, split)?);
+            *folders = Some(classes_of(files, split, &mut skipped)?);
         }
     }
     let mut classes: Vec<String> =
@@ -67,13 +68,13 @@ pub(crate) fn list(files: &impl Files, root: &Path) -> Result<Listing> {
 
 /// The class folders of one split; folders without any image are an error only if others have some,
 /// so that a wrong path is reported as such.
-fn classes_of(files: &impl Files, split: &Path) -> Result<ClassFolders> {
+fn classes_of(files: &impl Files, split: &Path, skipped: &mut Vec<Skipped>) -> Result<ClassFolders> {
     let mut folders = ClassFolders::new();
     let mut empty = None;
     let mut any = false;
     for (path, name) in listing::folders(files, split)? {
         let class = classes::class_name(&name);
-        let images = listing::images(files, &path)?;
+        let images = listing::images(files, &path, skipped)?;
         if images.is_empty() {
             empty.get_or_insert((path.clone(), class.clone()));
         } else {
@@ -167,8 +168,9 @@ pub(crate) mod tests {
         let (validation, test) = (data.validation.unwrap(), data.test.unwrap());
         assert_eq!((validation.labels, validation.numbers), (vec![1], vec![11]));
         assert_eq!((test.labels, test.numbers), (vec![0], vec![0]));
-        assert_eq!(data.skipped.len(), 1);
+        assert_eq!(data.skipped.len(), 2);
         assert!(data.skipped[0].path.ends_with("val_notes"));
+        assert!(data.skipped[1].path.ends_with("Thumbs.db"));
     }
 
     #[test]
@@ -183,6 +185,21 @@ pub(crate) mod tests {
         assert_eq!(data.train.subjects, Some(vec![10, 11, 11]));
         assert_eq!(data.train.numbers, [10_002_014, 11_001_009, 11_002_001]);
         assert!(data.validation.is_none() && data.test.is_none());
+    }
+
+    #[test]
+    fn what_is_no_image_of_a_class_is_counted() {
+        let folder =
+            tree(&["train/happy/1.png", "train/sad/alice/2.png", "train/sad/3.png", "valid/happy/4.png"]);
+        fs::write(folder.path().join("train/happy/5.heic"), "not read").unwrap();
+        let data = open(folder.path()).unwrap();
+        assert_eq!(data.train.numbers, [1, 3]);
+        assert_eq!(data.validation.unwrap().numbers, [4]);
+        let left_out: Vec<String> =
+            data.skipped.iter().map(|s| format!("{}: {}", s.path.display(), s.reason)).collect();
+        assert_eq!(left_out.len(), 2, "{left_out:?}");
+        assert!(left_out[0].contains("5.heic: not named as an image: expected jpg"), "{left_out:?}");
+        assert!(left_out[1].ends_with("alice: a folder where images are expected; it is not searched"));
     }
 
     #[test]

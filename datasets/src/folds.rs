@@ -5,9 +5,11 @@ use crate::{Error, Result};
 
 /// Fold `fold` (from 0) of `folds` by image number: `(train, test)`.
 ///
-/// Images are ranked by number (equal numbers by their position) and rank `r` is tested in fold
-/// `r % folds`. The folds are disjoint, cover all faces and differ in size by one at most. Both parts
-/// keep the order of `faces`. `classes` are the data set's class names, for error messages.
+/// Images are ranked by class, within a class by number (equal numbers by their position), and rank `r`
+/// is tested in fold `r % folds`. The folds are disjoint, cover all faces and differ in size by one at
+/// most, and so do the parts of each class in them; ranks by number alone would follow the class where
+/// class folders are numbered alike (`happy/1.jpg`, `sad/1.jpg`). Both parts keep the order of `faces`.
+/// `classes` are the data set's class names, for error messages.
 ///
 /// # Errors
 /// - [`Error::FoldIndex`] unless `folds >= 2` and `fold < folds`;
@@ -17,7 +19,7 @@ pub fn fold(faces: &Faces, classes: &[String], folds: usize, fold: usize) -> Res
     check_index(folds, fold)?;
     check_count(faces.len(), "images", folds)?;
     let mut ranked: Vec<usize> = (0..faces.len()).collect();
-    ranked.sort_by_key(|&i| (faces.numbers[i], i));
+    ranked.sort_by_key(|&i| (faces.labels[i], faces.numbers[i], i));
     let mut tested = vec![false; faces.len()];
     ranked.iter().skip(fold).step_by(folds).for_each(|&i| tested[i] = true);
     cut(faces, classes, folds, fold, &tested)
@@ -120,6 +122,21 @@ mod tests {
         assert_eq!((train.numbers, test.numbers), (vec![40, 20], vec![10, 30]));
     }
 
+    /// Class folders whose files are numbered from 1 each.
+    #[test]
+    fn every_fold_has_its_share_of_classes_that_are_numbered_alike() {
+        for (classes, folds) in [(2, 2), (5, 5), (6, 4), (7, 5)] {
+            let items: Vec<_> =
+                (0..classes).flat_map(|label| (1..=13).map(move |number| (number, label, 0))).collect();
+            let faces = sample(&items);
+            for i in 0..folds {
+                let (_, test) = fold(&faces, &names(classes.into()), folds, i).unwrap();
+                let counts = test.counts(classes.into());
+                assert!(counts.iter().all(|&n| n == 13 / folds || n == 13 / folds + 1), "{counts:?}");
+            }
+        }
+    }
+
     #[test]
     fn subjects_stay_together() {
         let items: Vec<_> = (0..40).map(|i| (i, (i % 2) as u8, 100 + i / 4)).collect();
@@ -144,8 +161,8 @@ mod tests {
         assert!(message(fold(&faces, &names(2), 1, 0)).contains("at least 2 folds"));
         assert!(message(fold(&faces, &names(2), 5, 0)).contains("4 images into 5 folds"));
         assert!(message(fold_by_subject(&faces, &names(2), 2, 0)).contains("1 subjects"));
-        // Class 1 has one image, number 2, which fold 0 of 2 tests.
-        assert!(message(fold(&faces, &names(2), 2, 0)).contains("`class 1`"));
-        assert!(fold(&faces, &names(2), 2, 1).is_ok());
+        // Class 1 has one image, the last in rank, which fold 1 of 2 tests.
+        assert!(message(fold(&faces, &names(2), 2, 1)).contains("`class 1`"));
+        assert!(fold(&faces, &names(2), 2, 0).is_ok());
     }
 }

@@ -149,12 +149,26 @@ pub(crate) fn folders(files: &impl Files, folder: &Path) -> Result<Vec<(PathBuf,
     Ok(folders.map(|(path, name, _)| (path, name)).collect())
 }
 
-/// The image files of a folder by their extension, sorted, as (path, name).
-pub(crate) fn images(files: &impl Files, folder: &Path) -> Result<Vec<(PathBuf, String)>> {
-    let images = entries(files, folder)?
-        .into_iter()
-        .filter(|(path, _, is_folder)| !is_folder && decode::is_image(path));
-    Ok(images.map(|(path, name, _)| (path, name)).collect())
+/// The image files of a folder by their extension, sorted, as (path, name); what else is there goes to `skipped`.
+pub(crate) fn images(
+    files: &impl Files,
+    folder: &Path,
+    skipped: &mut Vec<Skipped>,
+) -> Result<Vec<(PathBuf, String)>> {
+    let mut images = Vec::new();
+    for (path, name, is_folder) in entries(files, folder)? {
+        if !is_folder && decode::is_image(&path) {
+            images.push((path, name));
+            continue;
+        }
+        let reason = if is_folder {
+            "a folder where images are expected; it is not searched".to_owned()
+        } else {
+            format!("not named as an image: expected {}", decode::EXTENSIONS.join(", "))
+        };
+        skipped.push(Skipped { path, reason });
+    }
+    Ok(images)
 }
 
 /// The number in a file name: the value of its last run of digits, if that fits.
