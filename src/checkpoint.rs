@@ -20,6 +20,7 @@ const MAGIC: [u8; 8] = *b"MOUECKP1";
 
 /// What a run is doing.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct State {
     pub(crate) config: Config,
     pub(crate) progress: Progress,
@@ -38,6 +39,7 @@ pub(crate) struct State {
 
 /// What the file describes itself with.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Header {
     state: State,
     classes: Vec<String>,

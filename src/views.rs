@@ -42,13 +42,15 @@ mod tests {
     use super::*;
     use moue_datasets::PIXELS;
 
-    fn views(views: Views) -> Vec<[f32; PIXELS]> {
-        // Grey values tell the column alone.
-        let face: [u8; PIXELS] = std::array::from_fn(|i| (4 * (i % SIDE)) as u8);
+    /// The views of a face whose grey values tell the column, as rows; with `turned` those of one whose grey values tell
+    /// the row, as columns.
+    fn views(views: Views, turned: bool) -> Vec<[f32; PIXELS]> {
+        let at = |i: usize| if turned { i % SIDE * SIDE + i / SIDE } else { i };
+        let face: [u8; PIXELS] = std::array::from_fn(|i| (4 * (at(i) % SIDE)) as u8);
         let view = |map: Affine| {
             let mut out = [f32::NAN; PIXELS];
             map.sample(&face, 0.25, 1.0, &mut out);
-            out
+            std::array::from_fn(|i| out[at(i)])
         };
         views.maps().into_iter().map(view).collect()
     }
@@ -56,8 +58,8 @@ mod tests {
     #[test]
     fn a_face_and_its_mirror_image() {
         let columns: [f32; SIDE] = std::array::from_fn(|x| x as f32 + 1.0);
-        assert_eq!(views(Views::One)[0][..SIDE], columns);
-        let both = views(Views::Flip);
+        assert_eq!(views(Views::One, false)[0][..SIDE], columns);
+        let both = views(Views::Flip, false);
         assert_eq!(both[0][..SIDE], columns);
         assert!(both[1][..SIDE].iter().rev().eq(&columns));
     }
@@ -66,14 +68,21 @@ mod tests {
     #[test]
     fn ten_crops_show_corners_and_centre() {
         let inset = 0.5 - 0.5 * CROP as f32 / SIDE as f32;
-        let starts = [2.0, 0.0, 4.0, 0.0, 4.0];
-        for (pair, start) in views(Views::TenCrop).chunks(2).zip(starts) {
-            // The last places touch the face's edge, where the nearest pixel fills.
-            let (left, right) = ((start - inset).max(0.0), (start + 43.0 + inset).min(47.0));
-            let close = |got: f32, want: f32| (got - 1.0 - want).abs() < 1e-2;
-            assert!(close(pair[0][0], left) && close(pair[0][SIDE - 1], right), "{start}: {}", pair[0][0]);
-            // A mirror image is cropped at the same place.
-            assert!(close(pair[1][0], 47.0 - left) && close(pair[1][SIDE - 1], 47.0 - right), "{start}");
+        let starts = [[2.0, 0.0, 4.0, 0.0, 4.0], [2.0, 0.0, 0.0, 4.0, 4.0]];
+        for (turned, starts) in [false, true].into_iter().zip(starts) {
+            for (pair, start) in views(Views::TenCrop, turned).chunks(2).zip(starts) {
+                // The last places touch the face's edge, where the nearest pixel fills.
+                let (left, right) = ((start - inset).max(0.0), (start + 43.0 + inset).min(47.0));
+                let close = |got: f32, want: f32| (got - 1.0 - want).abs() < 1e-2;
+                assert!(
+                    close(pair[0][0], left) && close(pair[0][SIDE - 1], right),
+                    "{start}: {}",
+                    pair[0][0]
+                );
+                // A mirror image is cropped at the same place, and not turned upside down.
+                let (left, right) = if turned { (left, right) } else { (47.0 - left, 47.0 - right) };
+                assert!(close(pair[1][0], left) && close(pair[1][SIDE - 1], right), "{start}");
+            }
         }
     }
 }

@@ -272,5 +272,16 @@ pub(crate) fn complaint_of(
 
 /// The whole command line; made once, as that takes longer than parsing.
 pub(crate) fn command() -> clap::Command {
-    examples::added(Cli::command())
+    with_negative_numbers(examples::added(Cli::command()))
+}
+
+/// Every option takes `-1` as its value, so that a wrong one is refused by the option's name, and not as an option that
+/// there is not.
+fn with_negative_numbers(command: clap::Command) -> clap::Command {
+    let names: Vec<String> = command.get_subcommands().map(|below| below.get_name().to_owned()).collect();
+    let command = command.mut_args(|arg| {
+        let takes = arg.get_action().takes_values();
+        if takes { arg.allow_negative_numbers(true) } else { arg }
+    });
+    names.into_iter().fold(command, |command, name| command.mut_subcommand(name, with_negative_numbers))
 }

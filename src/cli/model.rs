@@ -68,10 +68,10 @@ pub(super) struct ModelArgs {
     #[arg(long, value_enum)]
     loss: Option<LossName>,
     /// AM-Softmax: factor of the cosines [default: 30].
-    #[arg(long, value_name = "S", allow_negative_numbers = true, value_parser = positive)]
+    #[arg(long, value_name = "S", value_parser = positive)]
     scale: Option<f64>,
     /// AM-Softmax: margin of the true class's cosine [default: 0.35].
-    #[arg(long, value_name = "M", allow_negative_numbers = true, value_parser = not_negative)]
+    #[arg(long, value_name = "M", value_parser = not_negative)]
     margin: Option<f64>,
 }
 

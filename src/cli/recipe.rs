@@ -34,7 +34,7 @@ pub(super) struct RecipeArgs {
     #[arg(long, value_enum, default_value_t = Method::Adam)]
     optimizer: Method,
     /// Learning rate at the start [default: 0.001 for adam, 0.01 for sgd].
-    #[arg(long, value_name = "RATE", allow_negative_numbers = true, value_parser = positive)]
+    #[arg(long, value_name = "RATE", value_parser = positive)]
     lr: Option<f64>,
     /// How the learning rate changes; raising --epochs at `train --resume` stretches what is left of the curve.
     #[arg(long, value_enum, default_value_t = Schedule::Constant)]
@@ -57,7 +57,7 @@ pub(super) struct RecipeArgs {
     #[arg(long, value_name = "WEIGHTS")]
     teacher: Vec<String>,
     /// The teachers' share of the target; the rest is the label's [default: 0.7].
-    #[arg(long, value_name = "SHARE", requires = "teacher", allow_negative_numbers = true, value_parser = share)]
+    #[arg(long, value_name = "SHARE", requires = "teacher", value_parser = share)]
     teacher_share: Option<f64>,
 }
 

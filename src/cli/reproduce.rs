@@ -147,7 +147,10 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
     }
     // What a report could not be written of is told before hours of training.
     args.experiments().try_for_each(|e| e.found(&args.out, &inputs).map(drop))?;
-    let trained = if args.report_only { Ok(()) } else { train_all(&args, &inputs, begin, context) };
+    let stop = stop_signal();
+    let trained = if args.report_only { Ok(()) } else { train_all(&args, &inputs, begin, context, &stop) };
+    // A signal would be heard by nobody now: the next one ends the process.
+    stop.store(true, Ordering::Relaxed);
     if !context.quiet {
         errln!("measuring what there is, for the report");
     }
@@ -195,7 +198,13 @@ fn open(args: &Args) -> Result<Inputs> {
 ///
 /// # Errors
 /// [`Error::Interrupted`]; [`Error::Runs`] in the end, if any failed.
-fn train_all(args: &Args, inputs: &Inputs, begin: Instant, context: &Context) -> Result<()> {
+fn train_all(
+    args: &Args,
+    inputs: &Inputs,
+    begin: Instant,
+    context: &Context,
+    stop: &AtomicBool,
+) -> Result<()> {
     let budget = args.hours.map(|hours| Duration::from_secs_f64(3600.0 * hours));
     let options = Options {
         isa: context.isa,
@@ -205,7 +214,6 @@ fn train_all(args: &Args, inputs: &Inputs, begin: Instant, context: &Context) ->
         checkpoint_every: Duration::from_secs(args.checkpoint_every.into()),
         team: None,
     };
-    let stop = stop_signal();
     let stopped = || stop.load(Ordering::Relaxed);
     let over = || options.stop_at.is_some_and(|moment| Instant::now() >= moment);
     let mut runs = Vec::new();
@@ -233,7 +241,7 @@ fn train_all(args: &Args, inputs: &Inputs, begin: Instant, context: &Context) ->
         if over() {
             break;
         }
-        match train(args, experiment, data, run, &options, &stop) {
+        match train(args, experiment, data, run, &options, stop) {
             Ok(()) => {}
             // The end of --hours ends the work, and is no failure.
             Err(Error::Interrupted(_)) if over() && !stopped() => break,

@@ -53,7 +53,6 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args, context: &Context) -> Result<()> {
-    let stop = context.stop.clone().unwrap_or_else(stop_signal);
     let leads = context.link.as_ref().is_none_or(|link| link.rank() == 0);
     let (resume, mut config) = match &args.resume {
         Some(path) => {
@@ -66,6 +65,8 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
     let team = context.link.as_ref().map(|link| Arc::new(Team::new(link.clone(), config.cooperation)));
     let peers: &dyn Peers = team.as_deref().map_or(&Alone, |team| team);
     let sets = Sets::new(data::open_with(&config.data, config.limit, peers)?, &config)?;
+    // From here on a signal has something to wait for; while data are read, it ends the process.
+    let stop = context.stop.clone().unwrap_or_else(stop_signal);
     if leads {
         for leak in config.leaks(Some(&sets.train)) {
             errln!("moue: warning: {leak}");

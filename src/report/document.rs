@@ -123,8 +123,15 @@ impl Document {
     /// `.png`. The page needs none of them.
     ///
     /// # Errors
-    /// [`Error::Io`] with the file that cannot be written.
+    /// [`Error::Io`] with the file that cannot be written; [`Error::Format`] where `NAME.md` is
+    /// someone's own.
     pub fn save(&self, page: &Path) -> Result<()> {
+        let markdown = page.with_extension("md");
+        let own = |text: Vec<u8>| !text.trim_ascii_end().ends_with(markdown::MARK.as_bytes());
+        if !page.exists() && fs::read(&markdown).is_ok_and(own) {
+            let reason = "is no earlier report's, and a new one would replace it: choose another name";
+            return Err(Error::format(&markdown, reason));
+        }
         let folder = page.parent().unwrap_or(Path::new(""));
         if !folder.as_os_str().is_empty() {
             fs::create_dir_all(folder).map_err(Error::io(folder))?;
@@ -133,7 +140,7 @@ impl Document {
         for figure in self.figures() {
             write_atomically(&folder.join(figure.file(&stem)), figure.image.bytes())?;
         }
-        write_atomically(&page.with_extension("md"), markdown::render(self, &stem).as_bytes())?;
+        write_atomically(&markdown, markdown::render(self, &stem).as_bytes())?;
         write_atomically(page, html::render(self).as_bytes())
     }
 }
@@ -207,6 +214,17 @@ mod tests {
         document.blocks.push(Block::Faces(Gallery { sheet, faces: vec![(face, "sad <3".into())] }));
         document.save(&page).unwrap();
         let read = |name: &str| fs::read_to_string(page.with_file_name(name)).unwrap();
+        // Beside a page that is there, an older report's has no mark.
+        fs::write(page.with_file_name("run.md"), "my own").unwrap();
+        document.save(&page).unwrap();
+        fs::remove_file(&page).unwrap();
+        document.save(&page).unwrap();
+        fs::remove_file(&page).unwrap();
+        fs::write(page.with_file_name("run.md"), "my own").unwrap();
+        assert!(document.save(&page).unwrap_err().to_string().contains("run.md: is no earlier report's"));
+        assert_eq!(read("run.md"), "my own");
+        fs::remove_file(page.with_file_name("run.md")).unwrap();
+        document.save(&page).unwrap();
         let html = read("run.html");
         for part in [
             "<title>Run &lt;1&gt; &amp; co</title>",

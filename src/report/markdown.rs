@@ -3,6 +3,9 @@
 use super::document::{Block, Document, Figure, Table};
 use std::fmt::Write;
 
+/// The last line of every report: what is without it is someone's own.
+pub(super) const MARK: &str = "<!-- report by moue -->";
+
 /// `stem` is the file's name without extension, which its pictures' names begin with.
 pub(super) fn render(document: &Document, stem: &str) -> String {
     let mut text = format!("# {}\n", escaped(&document.title));
@@ -23,7 +26,7 @@ pub(super) fn render(document: &Document, stem: &str) -> String {
         };
         write!(text, "\n{part}\n").expect("strings take everything");
     }
-    text
+    text + "\n" + MARK + "\n"
 }
 
 fn table(table: &Table) -> String {

@@ -211,7 +211,7 @@ fn warnings(document: &mut Document, record: &Record, measured: &str, train: Opt
         _ => {}
     }
     for leak in record.config.leaks(train) {
-        document.warning(format!("This is a fold, and not all of it was unseen: {leak}."));
+        document.warning(format!("This is a fold; {leak}."));
     }
 }
 

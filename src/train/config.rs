@@ -24,6 +24,7 @@ pub(crate) const MAX_STEPS: u64 = MAX_EPOCHS << u32::BITS;
 
 /// Everything that decides a run's result; stored as `config.json` and in each checkpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Config {
     /// `synthetic` or the path of a data set.
     pub data: String,
@@ -65,29 +66,30 @@ pub struct Config {
 
 /// What the paper's recipe leaves out; 0 everywhere is the paper's recipe.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, clap::Args)]
+#[serde(deny_unknown_fields)]
 pub struct Refinements {
     /// Weight decay, decoupled from the gradient (AdamW, SGDW): weights shrink by lr * DECAY a step; norms and biases do
     /// not.
     // Loshchilov and Hutter 2019, algorithm 2.
-    #[arg(long, value_name = "DECAY", default_value_t = 0.0, allow_negative_numbers = true, value_parser = fraction)]
+    #[arg(long, value_name = "DECAY", default_value_t = 0.0, value_parser = fraction)]
     pub weight_decay: f64,
     /// Label smoothing: share of the target that is spread over all classes.
     // Szegedy et al. 2016, section 7.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.0, allow_negative_numbers = true, value_parser = fraction)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = fraction)]
     pub smoothing: f64,
     /// Random erasing: probability that a rectangle of a training image is overwritten with noise.
     // Zhong et al. 2020.
-    #[arg(long, value_name = "PROBABILITY", default_value_t = 0.0, allow_negative_numbers = true, value_parser = fraction)]
+    #[arg(long, value_name = "PROBABILITY", default_value_t = 0.0, value_parser = fraction)]
     pub erase: f64,
     /// Mixup: each training image is blended with another, by a share of a Beta distribution with this parameter (0.2).
     // Zhang et al. 2018.
-    #[arg(long, value_name = "ALPHA", default_value_t = 0.0, allow_negative_numbers = true, value_parser = fraction)]
+    #[arg(long, value_name = "ALPHA", default_value_t = 0.0, value_parser = fraction)]
     #[serde(default)]
     pub mixup: f64,
     /// Moving average of the weights: what is evaluated and saved keeps DECAY of itself at every step (0.999); 0
     /// takes the weights as they are.
     // Polyak and Juditsky 1992, with exponential weights.
-    #[arg(long, value_name = "DECAY", default_value_t = 0.0, allow_negative_numbers = true, value_parser = fraction)]
+    #[arg(long, value_name = "DECAY", default_value_t = 0.0, value_parser = fraction)]
     pub average: f64,
     /// Class-balanced sampling: an epoch has as many images of each class, rare ones repeated and a random part of the
     /// frequent ones left out.
@@ -213,6 +215,7 @@ impl Config {
 
 /// One of the folds of a cross-validation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Fold {
     /// Number of folds.
     pub of: usize,

@@ -15,6 +15,7 @@ const MAX_TEACHERS: usize = 16;
 
 /// Who teaches.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Distillation {
     /// Weights of the teachers: files, or `pretrained`. Their answers are averaged.
     pub teachers: Vec<String>,

@@ -13,7 +13,8 @@ use super::{Config, EpochRow, MAX_EPOCHS};
 use crate::checkpoint;
 use crate::error::{Error, Result};
 use crate::files::{read_file, remove_abandoned, write_atomically};
-use moue_datasets::message::one_line;
+use crate::output::errln;
+use moue_datasets::message::{one_line, shown};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -107,6 +108,11 @@ impl RunFolder {
             }
             Err(TryLockError::WouldBlock) => {
                 Err(Error::format(path, "another process is working on this run"))
+            }
+            // Some network file systems have no locks.
+            Err(TryLockError::Error(e)) if e.kind() == ErrorKind::Unsupported => {
+                errln!("moue: warning: {} cannot be locked: let no other process work on it", shown(path));
+                Ok(Self { path: path.to_owned(), log: file("log.txt")?, _lock: lock })
             }
             Err(TryLockError::Error(e)) => Err(Error::io(path.join(LOCK))(e)),
         }

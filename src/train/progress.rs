@@ -70,6 +70,7 @@ pub struct Best {
 
 /// How far a run has come.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Progress {
     /// Epochs finished.
     pub epoch: u64,
