@@ -1,6 +1,7 @@
 //! Inference: convolutions with a bias and an optional ReLU, into which batch norm has been folded, and whose
 //! weights are put once into the form that the kernels read. There is no backward pass.
 
+use crate::columns::interleave;
 use crate::conv3x3::{NARROW, Packed, conv3x3_packed};
 use crate::dw_pw::{dw_pw_packed, dw_pw_strips_len};
 use crate::epilogue::Bias;
@@ -175,7 +176,7 @@ impl FoldedKernels for f32 {
                     columns => {
                         let scratch = &mut scratch[..y.len()];
                         column_tasks(isa, layer, columns, x, (panels, zero, bias), scratch);
-                        interleave(columns, scratch, y, cout);
+                        interleave(columns, scratch, y, cout, Mode::Set);
                     }
                 }
             }
@@ -228,16 +229,6 @@ fn column_tasks(
         let e = Bias::new(&bias[i * columns..][..columns], Mode::Set, layer.relu);
         conv3x3_packed(isa, &conv, x, packed, y, false, e);
     });
-}
-
-/// From `[task, pixel, columns]` to `[pixel, cout]`.
-fn interleave(columns: usize, from: &[f32], y: &mut [f32], cout: usize) {
-    let pixels = y.len() / cout;
-    for (i, from) in from.chunks_exact(pixels * columns).enumerate() {
-        for (y, from) in y.chunks_exact_mut(cout).zip(from.chunks_exact(columns)) {
-            y[i * columns..][..columns].copy_from_slice(from);
-        }
-    }
 }
 
 /// Some rows of one image of [`FoldedKernels::residual_end`].

@@ -11,6 +11,7 @@
 
 mod adam;
 mod attention;
+mod columns;
 mod conv3x3;
 mod conv7x7;
 mod dw_pw;

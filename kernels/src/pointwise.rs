@@ -1,5 +1,6 @@
 //! 1x1 convolution with stride 1 or 2; also the matrix product of a linear layer.
 
+use crate::columns;
 use crate::epilogue::Epilogue;
 use crate::gemm::outer::{Step, Walk, product, run_product};
 use crate::gemm::pack::{pack, pack_flipped, packed_len, panels};
@@ -314,9 +315,15 @@ pub(crate) fn pointwise_packed<E: Epilogue>(
     });
 }
 
+/// Whether this is a linear layer whose products are cut by columns. Their weights are [`OWNED_WEIGHTS`] by far.
+const fn by_columns(conv: &Conv) -> bool {
+    conv.x.h == 1 && conv.x.w == 1 && columns::pay(conv.x.n, conv.x.c * conv.cout)
+}
+
 impl PointwiseKernels for f32 {
     fn pointwise_forward_scratch(conv: &Conv) -> usize {
-        packed_len(conv.x.c, conv.cout)
+        let columns = if by_columns(conv) { columns::scratch_len(conv.x.n, conv.cout) } else { 0 };
+        packed_len(conv.x.c, conv.cout) + columns
     }
 
     fn pointwise_backward_scratch(conv: &Conv) -> usize {
@@ -326,7 +333,8 @@ impl PointwiseKernels for f32 {
             Cut { parts: 1, .. } => 0,
             Cut { parts, .. } => parts * conv.x.c * conv.cout,
         };
-        packed_len(conv.cout, conv.x.c) + sums
+        let columns = if by_columns(conv) { columns::scratch_len(conv.x.n, conv.x.c) } else { 0 };
+        packed_len(conv.cout, conv.x.c) + columns + sums
     }
 
     fn pointwise_forward(
@@ -341,9 +349,12 @@ impl PointwiseKernels for f32 {
         assert_eq!(x.len(), conv.x.len(), "pointwise_forward: x");
         assert_eq!(w.len(), cin * cout, "pointwise_forward: w");
         assert_eq!(y.len(), conv.y().len(), "pointwise_forward: y");
-        let packed = &mut scratch[..packed_len(cin, cout)];
+        let (packed, scratch) = scratch.split_at_mut(packed_len(cin, cout));
         pack(cin, cout, w, packed);
         let parallel = worth_threads(2 * pixels * cin * cout);
+        if by_columns(conv) {
+            return columns::product(isa, [cin, cout], x, packed, y, Mode::Set, scratch, parallel);
+        }
         pointwise_packed(isa, conv, x, packed, y, parallel, Mode::Set);
     }
 
@@ -355,12 +366,19 @@ impl PointwiseKernels for f32 {
         assert_eq!(dy.len(), out.len(), "pointwise_backward: dy");
         assert!(dx.as_ref().is_none_or(|dx| dx.to.len() == x.len()), "pointwise_backward: dx");
         assert_eq!(dw.to.len(), w.len(), "pointwise_backward: dw");
-        let (packed, partial) = scratch.split_at_mut(packed_len(cout, cin));
+        let (packed, scratch) = scratch.split_at_mut(packed_len(cout, cin));
         if dx.is_some() {
             pack_flipped(1, cin, cout, w, packed);
         }
         let packed = &*packed;
         let Cut { parts, parallel, owned } = cut(conv);
+        if by_columns(conv) {
+            let (scratch, spare) = scratch.split_at_mut(columns::scratch_len(conv.x.n, cin));
+            if let Some(dx) = dx {
+                columns::product(isa, [cout, cin], dy, packed, dx.to, dx.mode, scratch, parallel);
+            }
+            return pointwise_owned_dw(isa, conv, x, dy, dw, spare, parallel);
+        }
         let direct = parts == 1;
         if direct && !owned && dw.mode == Mode::Set {
             dw.to.fill(0.0);
@@ -372,7 +390,7 @@ impl PointwiseKernels for f32 {
         let sums: &mut [f32] = match (owned, direct) {
             (true, _) => &mut [],
             (false, true) => dw.to,
-            (false, false) => &mut partial[..parts * w.len()],
+            (false, false) => &mut scratch[..parts * w.len()],
         };
         for_chunks(0..parts, parallel, [dx, (sums, part_weights)], &|i, [dx, dw]| {
             let images = pair(conv.x.n, i);
@@ -390,9 +408,9 @@ impl PointwiseKernels for f32 {
             });
         });
         if owned {
-            pointwise_owned_dw(isa, conv, x, dy, dw, partial, parallel);
+            pointwise_owned_dw(isa, conv, x, dy, dw, scratch, parallel);
         } else if !direct {
-            combine(isa, &partial[..parts * w.len()], PAIR, dw.to, dw.mode);
+            combine(isa, &scratch[..parts * w.len()], PAIR, dw.to, dw.mode);
         }
     }
 }

@@ -234,6 +234,8 @@ fn remainders(layer: Layer) -> Vec<Conv> {
             all.push(conv([9, 9, 11, 64], 66, 2));
             all.push(conv([3, 12, 12, 130], 255, 1));
             all.push(conv([3, 12, 12, 130], 255, 2));
+            // Cut by columns, the last panels of either pass in part.
+            all.push(conv([33, 1, 1, 523], 517, 1));
         }
         Layer::Conv3x3 => {
             all.push(conv([5, 24, 25, 1], 33, 1));
