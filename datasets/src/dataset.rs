@@ -112,7 +112,7 @@ pub struct Dataset {
     pub validation: Option<Faces>,
     /// The test split, if there is one.
     pub test: Option<Faces>,
-    /// What could not be read.
+    /// What was left out, and why.
     pub skipped: Vec<Skipped>,
     /// Whether the cache was of use.
     pub cache: CacheStatus,

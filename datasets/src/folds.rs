@@ -3,7 +3,7 @@
 use crate::faces::Faces;
 use crate::{Error, Result};
 
-/// Fold `fold` (from 0) of `folds` by image number: `(train, test)`.
+/// Fold `fold` (from 0) of `folds` by class and image number: `(train, test)`.
 ///
 /// Images are ranked by class, within a class by number (equal numbers by their position), and rank `r`
 /// is tested in fold `r % folds`. The folds are disjoint, cover all faces and differ in size by one at

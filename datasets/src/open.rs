@@ -28,8 +28,8 @@ impl Dataset {
     /// - a folder `<class>/*` of images, all of it in `train`, to be cut with [`Dataset::fold`].
     ///
     /// Class folders are matched by synonyms and sorted as [`classes`] tells. Images of any size are
-    /// accepted (see [`crate::decode`]), other files ignored. Single broken images are left out and
-    /// listed in `skipped`.
+    /// accepted (see [`crate::decode`]). Other files and folders, and single broken images, are left out
+    /// and listed in `skipped`.
     ///
     /// # Errors
     /// A path that does not exist or holds no faces, rows or columns that are wrong (naming them),

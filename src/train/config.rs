@@ -265,7 +265,7 @@ impl Fold {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Folding {
-    /// Images, by their number, as in the paper.
+    /// Images, by class and then by their number: every fold has its share of each class.
     #[default]
     Image,
     /// Persons, with all of their images: nobody is in both parts.
