@@ -93,7 +93,7 @@ pub struct Model {
     /// Identity residual blocks behind each convolutional one of the DNN.
     #[serde(default, with = "depths")]
     pub identity_blocks: Depths,
-    /// Channels of the blocks, where they are not [`Architecture::widths`].
+    /// Channels of the blocks, where they are not the architecture's own ([`Model::widths`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub widths: Option<Widths>,
     /// Loss, which decides the head too.
