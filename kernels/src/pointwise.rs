@@ -315,7 +315,7 @@ pub(crate) fn pointwise_packed<E: Epilogue>(
     });
 }
 
-/// Whether this is a linear layer whose products are cut by columns. Their weights are [`OWNED_WEIGHTS`] by far.
+/// Whether this is a linear layer whose products are cut by columns. They have far more than [`OWNED_WEIGHTS`].
 const fn by_columns(conv: &Conv) -> bool {
     conv.x.h == 1 && conv.x.w == 1 && columns::pay(conv.x.n, conv.x.c * conv.cout)
 }

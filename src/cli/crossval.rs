@@ -15,7 +15,8 @@ use std::time::Duration;
 ///
 /// Only the images that are trained on are augmented, after the cut, so that no copy of a tested face is seen in
 /// training (--copies makes copies of tested images, too, and --paper-folds trains on some of those). A fold's result is
-/// the accuracy after the last epoch: the best epoch would be chosen on the tested fold. Each fold is a run in its own folder below --out; Ctrl-C stops, and the same command goes on.
+/// the accuracy after the last epoch: the best epoch would be chosen on the tested fold. Each fold is a run in its own
+/// folder below --out; Ctrl-C stops, and the same command goes on.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -113,9 +114,11 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
         folder
             .with_file_name(format!("{}-crossval", folder.file_name().unwrap_or_default().to_string_lossy()))
     });
-    // A fold that cannot be cut is told before those in front of it are trained.
+    // A fold that cannot be cut is told before those in front of it are trained. Copies made after the
+    // cut have no say in it, and are not drawn twice.
     for index in 0..args.folds as usize {
-        Sets::fold(&dataset, args.fold(index), &config)?;
+        let fold = args.fold(index);
+        Sets::fold(&dataset, Fold { copies: if fold.leaky { fold.copies } else { 0 }, ..fold }, &config)?;
     }
     let stop = stop_signal();
     let mut reports = Vec::new();

@@ -17,8 +17,8 @@ pub enum Architecture {
     /// Four stacks of two standard 3x3 convolutions with batch norm, each with maximum pooling behind it, and a dense
     /// head (Simonyan and Zisserman 2015): layers of 512 and 128.
     Vgg,
-    /// Three convolutions, each with maximum pooling, and a dense layer of 3072, as Tang
-    /// 2013 puts an SVM on; with 3x3 windows and batch norm where that network has 4x4 and 5x5 ones and none.
+    /// Three convolutions, each with maximum pooling, and a dense layer of 3072, as Tang 2013 puts an SVM on; with 3x3
+    /// windows and batch norm where that network has 4x4 and 5x5 ones and none.
     Cnn,
 }
 

@@ -102,20 +102,17 @@ impl RunFolder {
         };
         let lock = file(LOCK)?;
         match lock.try_lock() {
-            Ok(()) => {
-                remove_abandoned(path);
-                Ok(Self { path: path.to_owned(), log: file("log.txt")?, _lock: lock })
-            }
+            Ok(()) => remove_abandoned(path),
             Err(TryLockError::WouldBlock) => {
-                Err(Error::format(path, "another process is working on this run"))
+                return Err(Error::format(path, "another process is working on this run"));
             }
             // Some network file systems have no locks.
             Err(TryLockError::Error(e)) if e.kind() == ErrorKind::Unsupported => {
                 errln!("moue: warning: {} cannot be locked: let no other process work on it", shown(path));
-                Ok(Self { path: path.to_owned(), log: file("log.txt")?, _lock: lock })
             }
-            Err(TryLockError::Error(e)) => Err(Error::io(path.join(LOCK))(e)),
+            Err(TryLockError::Error(e)) => return Err(Error::io(path.join(LOCK))(e)),
         }
+        Ok(Self { path: path.to_owned(), log: file("log.txt")?, _lock: lock })
     }
 
     /// The folder.
