@@ -232,7 +232,7 @@ mod tests {
     use super::*;
     use crate::nn::{CbamPosition, Loss, Model};
     use crate::optim::Method;
-    use crate::train::{Augmentation, Refinements, Schedule};
+    use crate::train::{Refinements, Schedule};
     use moue_kernels::Isa;
 
     fn state() -> (State, Weights, Optimizer, Average) {
@@ -244,21 +244,11 @@ mod tests {
         let ones = vec![1.5; weights.params.values.len()];
         assert!(adam.restore(7, &[ones.clone(), ones]));
         let config = Config {
-            data: "synthetic".to_owned(),
-            limit: None,
-            fold: None,
-            model,
-            epochs: 3,
-            batch: 32,
-            optimizer: Method::Adam,
             lr: 0.1 + 0.2,
             schedule: Schedule::Cosine,
             seed: u64::MAX,
-            augment: Augmentation::Paper,
             refinements: Refinements { average: 0.5, ..Refinements::default() },
-            init: None,
-            distillation: None,
-            cooperation: Default::default(),
+            ..Config::paper("synthetic", model, 3)
         };
         let mut average = Average::new(0.5, &weights.params);
         average.values[3] += 0.25;

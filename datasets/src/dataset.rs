@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use crate::decode::Cutter;
 use crate::faces::Faces;
 use crate::{Error, Result, folds};
 
@@ -63,7 +64,7 @@ pub struct Skipped {
 }
 
 /// How [`Dataset::open`] is to go about it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct OpenOptions {
     /// Folder for packed copies of decoded data sets, created at need; `None` for no cache.
     pub cache: Option<PathBuf>,
@@ -74,14 +75,23 @@ pub struct OpenOptions {
     /// Keep at most this many faces of each split, all classes in proportion (see
     /// [`Faces::capped`]).
     pub cap: Option<usize>,
+    /// How image files are cut; `None` for [`fit_face`](crate::decode::fit_face). Rows of CSV files are cut already.
+    pub cutter: Option<Cutter>,
     /// For the CK+ tree: take the first frame of each labelled sequence as a neutral face.
     pub neutral_first_frame: bool,
 }
 
 impl Default for OpenOptions {
-    /// No cache, seed 0, 600 synthetic faces per class, no cap, no neutral frames.
+    /// No cache, seed 0, 600 synthetic faces per class, no cap, no cutter, no neutral frames.
     fn default() -> Self {
-        Self { cache: None, seed: 0, synthetic_per_class: 600, cap: None, neutral_first_frame: false }
+        Self {
+            cache: None,
+            seed: 0,
+            synthetic_per_class: 600,
+            cap: None,
+            cutter: None,
+            neutral_first_frame: false,
+        }
     }
 }
 
@@ -114,6 +124,8 @@ pub struct Dataset {
     pub test: Option<Faces>,
     /// What was left out, and why.
     pub skipped: Vec<Skipped>,
+    /// Pictures of which the largest central square was taken, as [`OpenOptions::cutter`] found no face.
+    pub uncut: usize,
     /// Whether the cache was of use.
     pub cache: CacheStatus,
 }
@@ -128,6 +140,7 @@ impl Dataset {
             validation,
             test,
             skipped: Vec::new(),
+            uncut: 0,
             cache: CacheStatus::Unused,
         }
     }

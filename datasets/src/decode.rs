@@ -173,6 +173,15 @@ pub fn fit_face(grey: &GrayImage) -> Face {
     face
 }
 
+/// How a face is found in a picture that may show more than the face.
+#[derive(Debug, Clone, Copy)]
+pub struct Cutter {
+    /// Tells packed copies apart: another way to cut needs another name.
+    pub name: &'static str,
+    /// The face, cut out; `None` where none is found, and [`fit_face`] is to do.
+    pub cut: fn(&GrayImage) -> Option<Face>,
+}
+
 /// Follows the markers of a JPEG file to its end-of-image marker.
 ///
 /// Searching for the two bytes would not do: an embedded thumbnail has that marker, too.

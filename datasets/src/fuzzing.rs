@@ -105,7 +105,7 @@ pub fn tree(bytes: &[u8]) {
     let files = Memory::new(entries);
     let root = Path::new(Memory::ROOT);
     let opened = open::list(&files, root, *neutral_first_frame == b'1')
-        .and_then(|listing| open::decode(&files, listing, root, "tree".to_owned(), &Alone));
+        .and_then(|listing| open::decode(&files, listing, root, "tree".to_owned(), None, &Alone));
     match opened {
         Ok(mut dataset) => {
             check_dataset(&mut dataset);

@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use image::GrayImage;
 use rayon::prelude::*;
 
 use crate::dataset::{Skipped, Split};
-use crate::decode;
+use crate::decode::{self, Cutter};
 use crate::faces::{Faces, PIXELS};
 use crate::files::Files;
 use crate::peers::{Peers, pool};
@@ -38,33 +39,54 @@ pub(crate) struct Listing {
 }
 
 /// The faces of a listing, in the same order of splits.
+#[derive(Default)]
 pub(crate) struct Decoded {
     pub(crate) splits: [Option<Faces>; 3],
     pub(crate) skipped: Vec<Skipped>,
+    /// See [`Dataset::uncut`](crate::Dataset::uncut).
+    pub(crate) uncut: usize,
 }
+
+/// A face, and behind it whether the largest central square had to do.
+type Cut = [u8; PIXELS + 1];
 
 impl Listing {
     /// Reads all images, in parallel; the order is that of the listing.
-    pub(crate) fn decode(self, files: &impl Files, root: &Path, peers: &dyn Peers) -> Result<Decoded> {
-        let Self { classes, splits, mut skipped } = self;
-        let mut decoded = [None, None, None];
-        for (split, (listed, faces)) in Split::ALL.into_iter().zip(splits.into_iter().zip(&mut decoded)) {
+    pub(crate) fn decode(
+        self,
+        files: &impl Files,
+        root: &Path,
+        cutter: Option<Cutter>,
+        peers: &dyn Peers,
+    ) -> Result<Decoded> {
+        let Self { classes, splits, skipped } = self;
+        let mut decoded = Decoded { skipped, ..Decoded::default() };
+        let cut = |item: &Listed| decode::grey_in(files, &item.path).map(|grey| cut(&grey, cutter));
+        for (split, listed) in Split::ALL.into_iter().zip(splits) {
             if let Some(listed) = listed {
-                *faces = Some(decode_split(files, root, split, &classes, listed, peers, &mut skipped)?);
+                let faces = decode_split(&cut, root, split, &classes, listed, peers, &mut decoded)?;
+                decoded.splits[split as usize] = Some(faces);
             }
         }
-        Ok(Decoded { splits: decoded, skipped })
+        Ok(decoded)
     }
 }
 
+fn cut(grey: &GrayImage, cutter: Option<Cutter>) -> Cut {
+    let found = cutter.map(|cutter| (cutter.cut)(grey));
+    let mut cut = [u8::from(found == Some(None)); PIXELS + 1];
+    cut[..PIXELS].copy_from_slice(&found.flatten().unwrap_or_else(|| decode::fit_face(grey)));
+    cut
+}
+
 fn decode_split(
-    files: &impl Files,
+    cut: &(impl Fn(&Listed) -> Result<Cut> + Sync),
     root: &Path,
     split: Split,
     classes: &[String],
     listed: Vec<Listed>,
     peers: &dyn Peers,
-    skipped: &mut Vec<Skipped>,
+    decoded: &mut Decoded,
 ) -> Result<Faces> {
     let total = listed.len();
     let mut faces = Faces::default();
@@ -79,13 +101,13 @@ fn decode_split(
         if chunk.is_empty() {
             break;
         }
-        let face = |item: &Listed| decode::grey_in(files, &item.path).map(|grey| decode::fit_face(&grey));
-        let ours = chunk[peers.part(chunk.len())].par_iter().map(face);
-        let ours = ours.map(|face| face.map_err(|error| error.to_string())).collect();
-        let decoded = pool(peers, ours).filter(|all| all.len() == chunk.len()).ok_or(Error::Peers)?;
-        for (item, face) in chunk.into_iter().zip(decoded) {
-            match face {
-                Ok(face) => {
+        let ours = chunk[peers.part(chunk.len())].par_iter().map(cut);
+        let ours = ours.map(|cut| cut.map_err(|error| error.to_string())).collect();
+        let all = pool(peers, ours).filter(|all| all.len() == chunk.len()).ok_or(Error::Peers)?;
+        for (item, cut) in chunk.into_iter().zip(all) {
+            match cut {
+                Ok([face @ .., uncut]) => {
+                    decoded.uncut += usize::from(uncut);
                     faces.push(&face, item.label, item.number, item.name);
                     if let (Some(subjects), Some(subject)) = (&mut subjects, item.subject) {
                         subjects.push(subject);
@@ -125,7 +147,7 @@ fn decode_split(
             reason: reason.clone(),
         });
     }
-    skipped.extend(broken.into_iter().map(|(item, reason)| Skipped { path: item.path, reason }));
+    decoded.skipped.extend(broken.into_iter().map(|(item, reason)| Skipped { path: item.path, reason }));
     Ok(faces)
 }
 

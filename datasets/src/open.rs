@@ -4,8 +4,9 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use crate::cache::{self, Cache};
+use crate::decode::Cutter;
 use crate::files::{Disk, Files};
-use crate::listing::Listing;
+use crate::listing::{Decoded, Listing};
 use crate::message::shown;
 use crate::peers::{Alone, Peers, all};
 use crate::{CacheStatus, Dataset, Error, OpenOptions, Result, ckplus, classes, folder, kaggle, synthetic};
@@ -28,8 +29,8 @@ impl Dataset {
     /// - a folder `<class>/*` of images, all of it in `train`, to be cut with [`Dataset::fold`].
     ///
     /// Class folders are matched by synonyms and sorted as [`classes`] tells. Images of any size are
-    /// accepted (see [`crate::decode`]). Other files and folders, and single broken images, are left out
-    /// and listed in `skipped`.
+    /// accepted (see [`crate::decode`]), and cut by [`OpenOptions::cutter`]. Other files and folders, and
+    /// single broken images, are left out and listed in `skipped`.
     ///
     /// # Errors
     /// A path that does not exist or holds no faces, rows or columns that are wrong (naming them),
@@ -67,13 +68,15 @@ impl Dataset {
     fn open_path(path: &Path, options: &OpenOptions, peers: &dyn Peers) -> Result<Self> {
         let source = Source::find(path, options)?;
         let folder = options.cache.as_deref();
-        let cache = folder.map(|folder| Ok(Cache::new(folder, path, source.fingerprint()?))).transpose()?;
+        let cache = folder
+            .map(|folder| Ok(Cache::new(folder, path, source.fingerprint(options.cutter)?)))
+            .transpose()?;
         // All or none of them, here and below: who decides otherwise than the others waits for them in vain.
         let cache = all_of(peers, cache);
         if let Some(dataset) = all_of(peers, cache.as_ref().and_then(Cache::load)) {
             return Ok(dataset);
         }
-        let mut dataset = source.load(path, peers)?;
+        let mut dataset = source.load(path, options.cutter, peers)?;
         let Some(cache) = &cache else { return Ok(dataset) };
         // What cannot even be opened now may be read next time: it is not to be missing from then on.
         if !all(peers, dataset.skipped.iter().all(|skipped| File::open(&skipped.path).is_ok())) {
@@ -115,17 +118,17 @@ impl Source {
         list(&Disk, path, options.neutral_first_frame).map(Self::Images)
     }
 
-    fn fingerprint(&self) -> Result<u64> {
+    fn fingerprint(&self, cutter: Option<Cutter>) -> Result<u64> {
         match self {
             Self::Csv(path) => cache::of_file(path),
-            Self::Images(listing) => cache::of_listing(listing),
+            Self::Images(listing) => cache::of_listing(listing, cutter),
         }
     }
 
-    fn load(self, root: &Path, peers: &dyn Peers) -> Result<Dataset> {
+    fn load(self, root: &Path, cutter: Option<Cutter>, peers: &dyn Peers) -> Result<Dataset> {
         let name = name_of(root);
         let path = match self {
-            Self::Images(listing) => return decode(&Disk, listing, root, name, peers),
+            Self::Images(listing) => return decode(&Disk, listing, root, name, cutter, peers),
             Self::Csv(path) => path,
         };
         let read = || {
@@ -165,11 +168,12 @@ pub(crate) fn decode(
     listing: Listing,
     root: &Path,
     name: String,
+    cutter: Option<Cutter>,
     peers: &dyn Peers,
 ) -> Result<Dataset> {
     let classes = listing.classes.clone();
-    let decoded = listing.decode(files, root, peers)?;
-    Ok(Dataset { skipped: decoded.skipped, ..Dataset::new(name, classes, decoded.splits) })
+    let Decoded { splits, skipped, uncut } = listing.decode(files, root, cutter, peers)?;
+    Ok(Dataset { skipped, uncut, ..Dataset::new(name, classes, splits) })
 }
 
 /// The last component of the path, also for `.` and `..`.
@@ -312,6 +316,36 @@ mod tests {
             assert_eq!(train.len() + test.len(), 28_709);
             assert!(test.len().abs_diff(5742) <= 1);
         }
+    }
+
+    /// A cutter that finds faces in some pictures only; its packed copy is not taken for one of whole pictures.
+    #[test]
+    fn pictures_are_cut_as_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("faces");
+        for (class, value) in [("happy", 10), ("sad", 99), ("sad", 20)] {
+            write_face(&root.join(class).join(format!("{value}.png")), value);
+        }
+        let bright = |picture: &image::GrayImage| {
+            let value = picture.get_pixel(0, 0).0[0];
+            (value > 15).then_some([value + 100; PIXELS])
+        };
+        let cutter = Some(Cutter { name: "bright", cut: bright });
+        let cache = Some(folder.path().join("cache"));
+        let whole = OpenOptions { cache: cache.clone(), ..OpenOptions::default() };
+        let cut = OpenOptions { cache, cutter, ..OpenOptions::default() };
+        let first = |options: &OpenOptions| {
+            let Dataset { train, uncut, .. } = open(&root, options).unwrap();
+            (train.pixels.chunks(PIXELS).map(|face| face[0]).collect::<Vec<u8>>(), uncut)
+        };
+        for _ in 0..2 {
+            assert_eq!(first(&whole), (vec![10, 20, 99], 0));
+            assert_eq!(first(&cut), (vec![10, 120, 199], 1));
+            // From the copy.
+            assert_eq!(first(&cut), (vec![10, 120, 199], 1));
+        }
+        let opened = together(2, |peers| Dataset::open_with(root.to_str().unwrap(), &cut, peers).unwrap());
+        assert!(opened.iter().all(|dataset| dataset.uncut == 1 && dataset.train.face(2)[0] == 199));
     }
 
     /// Three processes get what one gets: without a copy, while it is written, and from it; also of a CSV, and where the

@@ -156,7 +156,11 @@ impl CrossValidation {
         }
         let Self { model, loss, epochs, seconds, .. } = self;
         let (mean, std) = (100.0 * self.mean, 100.0 * self.std);
-        let leak = if self.leaky { "; copies of tested faces were trained on" } else { "" };
-        outln!("{model} with {loss}, {epochs} epochs: {mean:.2} % +- {std:.2}{leak}; {seconds:.1} s");
+        let copies = match self.copies {
+            0 => String::new(),
+            n => format!("; tested faces with {n} copies each"),
+        };
+        let leak = if self.leaky { ", and others of their copies were trained on" } else { "" };
+        outln!("{model} with {loss}, {epochs} epochs: {mean:.2} % +- {std:.2}{copies}{leak}; {seconds:.1} s");
     }
 }

@@ -2,6 +2,7 @@
 
 use super::at_least_one;
 use crate::error::Result;
+use crate::faces::CUTTER;
 use crate::output::errln;
 use moue_datasets::message::excerpt;
 use moue_datasets::{Alone, CacheStatus, Dataset, OpenOptions, Peers, SYNTHETIC};
@@ -27,7 +28,8 @@ pub(super) fn open(data: &str, limit: Option<usize>) -> Result<Dataset> {
 /// Opens `data` together with `peers`. Decoded copies are kept in the folder `MOUE_CACHE` (default: `moue` in the
 /// user's cache folder; empty: nowhere). The first of them warns of what is wrong with the data.
 pub(super) fn open_with(data: &str, limit: Option<usize>, peers: &dyn Peers) -> Result<Dataset> {
-    let options = OpenOptions { cache: cache_folder(), cap: limit, ..OpenOptions::default() };
+    let (cache, cutter) = (cache_folder(), Some(CUTTER));
+    let options = OpenOptions { cache, cap: limit, cutter, ..OpenOptions::default() };
     let dataset = Dataset::open_with(data, &options, peers)?;
     if peers.rank() == 0 {
         warn(data, &dataset);
@@ -39,6 +41,12 @@ fn warn(data: &str, dataset: &Dataset) {
     if let Some(first) = dataset.skipped.first() {
         let (count, path, reason) = (dataset.skipped.len(), first.path.display(), &first.reason);
         errln!("moue: warning: {count} left out of {data}, the first: {path}: {reason}");
+    }
+    if dataset.uncut > 0 {
+        let count = dataset.uncut;
+        errln!(
+            "moue: warning: {data}: no face found in {count} pictures, of which the largest central square is taken"
+        );
     }
     let counts = dataset.train.counts(dataset.classes.len());
     let absent =

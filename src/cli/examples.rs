@@ -10,7 +10,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
             "moue train --resume runs/fer                 goes on, to the same bits",
         ],
     ),
-    ("crossval", &["moue crossval --data ck+ --by subject        nobody is in both parts"]),
+    ("crossval", &["moue crossval --data ck+ --epochs 300 --by subject   nobody is in both parts"]),
     (
         "eval",
         &[

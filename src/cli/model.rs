@@ -148,11 +148,13 @@ impl ModelArgs {
     }
 
     fn loss(&self, default: Loss) -> Result<Loss> {
-        let loss = self.loss.map_or(default, |name| match name {
-            LossName::AmSoftmax => Loss::AM_SOFTMAX,
-            LossName::Softmax => Loss::Softmax,
-            LossName::Svm => Loss::Svm,
-        });
+        let loss = match (self.loss, default) {
+            // Asking for what it is keeps its constants.
+            (None, own) | (Some(LossName::AmSoftmax), own @ Loss::AmSoftmax { .. }) => own,
+            (Some(LossName::AmSoftmax), _) => Loss::AM_SOFTMAX,
+            (Some(LossName::Softmax), _) => Loss::Softmax,
+            (Some(LossName::Svm), _) => Loss::Svm,
+        };
         match loss {
             Loss::AmSoftmax { scale, margin } => Ok(Loss::AmSoftmax {
                 scale: self.scale.unwrap_or(scale),

@@ -4,8 +4,9 @@ use super::stop::stop_signal;
 use super::{Context, at_least_one, data, positive};
 use crate::error::{Error, Result};
 use crate::output::{errln, outln, quoted};
+use crate::report::Document;
 use crate::report::paper::{
-    self, Data, EXPERIMENTS, Experiment, Found, Inputs, Mean, Measured, Outcome, Progress, Run,
+    self, Data, EXPERIMENTS, Experiment, Found, Inputs, Mean, Measured, Outcome, Progress, Run, Source,
 };
 use crate::train::{MAX_EPOCHS, Options, Session, Sets};
 use moue_datasets::SYNTHETIC;
@@ -15,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// Longest time kept back from --hours for an evaluation, a checkpoint and the report.
+/// Longest time kept back from --hours for an evaluation, a checkpoint and a report of few runs.
 const RESERVE: Duration = Duration::from_secs(60);
 
 /// Run the paper's experiments, and one change of its recipe at a time, and put its tables and figures beside ours, in
@@ -43,7 +44,8 @@ pub(super) struct Args {
     /// Train each model on FER2013 with N seeds, from 0 on: all with the first one, then all with the next.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000))]
     seeds: u64,
-    /// Train for this time; what is then not finished goes on with the same command.
+    /// Stop training such that the report of a few runs is written within this time (of many, measuring takes minutes
+    /// more); what is then not finished goes on with the same command.
     #[arg(long, value_name = "H", value_parser = hours)]
     hours: Option<f64>,
     /// Run these experiments only (see --list); the report has all.
@@ -84,7 +86,7 @@ struct Row {
     data: &'static str,
     model: &'static str,
     loss: &'static str,
-    /// `finished`, `begun`, `not run` or `missing data`.
+    /// `finished`, `begun`, `other length`, `not run` or `missing data`.
     state: &'static str,
     #[serde(flatten)]
     progress: Progress,
@@ -96,13 +98,32 @@ struct Row {
 
 impl Args {
     pub(super) fn check(&self) -> Result<()> {
+        let usage = |reason| Err(Error::Usage(reason));
         let known = EXPERIMENTS.map(|experiment| experiment.name);
-        match self.only.iter().find(|name| !known.contains(&name.as_str())) {
-            Some(name) => Err(Error::Usage(format!(
-                "--only {name}: no such experiment; there are {}",
-                known.join(", ")
-            ))),
-            None => Ok(()),
+        if let Some(name) = self.only.iter().find(|name| !known.contains(&name.as_str())) {
+            return usage(format!("--only {name}: no such experiment; there are {}", known.join(", ")));
+        }
+        if self.list || self.report_only {
+            return Ok(());
+        }
+        let without_data = |e: &Experiment| self.spec(e.source).is_none();
+        match self.wanted().find(without_data) {
+            Some(e) if !self.only.is_empty() => {
+                usage(format!("--only {}: needs {} {}", e.name, option(e.source), e.source.name()))
+            }
+            Some(_) if self.wanted().all(|e| without_data(&e)) => {
+                usage("nothing to train on: give --data, --ckplus or both".to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The data of `source`, if they were given.
+    fn spec(&self, source: Source) -> Option<&String> {
+        let synthetic = self.data.as_ref().filter(|spec| *spec == SYNTHETIC);
+        match source {
+            Source::Fer2013 => self.data.as_ref(),
+            Source::CkPlus => self.ckplus.as_ref().or(synthetic),
         }
     }
 
@@ -115,19 +136,32 @@ impl Args {
         self.experiments().filter(wanted)
     }
 
-    /// The command that goes on with all experiments.
+    /// The command that goes on with all experiments; it names the data sets that are yet to be given.
     fn command(&self) -> String {
         let mut words = vec!["moue reproduce".to_owned()];
-        let mut option = |name: &str, value: Option<String>| {
-            words.extend(value.map(|value| format!("--{name} {}", quoted(&value))));
+        let mut add = |option: &str, value: Option<String>| {
+            words.extend(value.map(|value| format!("{option} {}", quoted(&value))));
         };
-        option("data", self.data.clone());
-        option("ckplus", self.ckplus.clone());
-        option("limit", self.limit.map(|n| n.to_string()));
-        option("epochs", self.epochs.map(|n| n.to_string()));
-        option("seeds", Some(self.seeds).filter(|n| *n > 1).map(|n| n.to_string()));
-        option("out", Some(self.out.display().to_string()));
+        for source in [Source::Fer2013, Source::CkPlus] {
+            add(option(source), Some(self.spec(source).map_or(source.name(), String::as_str).to_owned()));
+        }
+        add("--limit", self.limit.map(|n| n.to_string()));
+        add("--epochs", self.epochs.map(|n| n.to_string()));
+        add("--seeds", Some(self.seeds).filter(|n| *n > 1).map(|n| n.to_string()));
+        add("--out", Some(self.out.display().to_string()));
         words.join(" ")
+    }
+
+    fn page(&self) -> PathBuf {
+        self.out.join("reproduce.html")
+    }
+}
+
+/// The option that says where the data of `source` are.
+fn option(source: Source) -> &'static str {
+    match source {
+        Source::Fer2013 => "--data",
+        Source::CkPlus => "--ckplus",
     }
 }
 
@@ -147,6 +181,7 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
     }
     // What a report could not be written of is told before hours of training.
     args.experiments().try_for_each(|e| e.found(&args.out, &inputs).map(drop))?;
+    Document::check(&args.page())?;
     let stop = stop_signal();
     let trained = if args.report_only { Ok(()) } else { train_all(&args, &inputs, begin, context, &stop) };
     // A signal would be heard by nobody now: the next one ends the process.
@@ -154,7 +189,7 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
     if !context.quiet {
         errln!("measuring what there is, for the report");
     }
-    let (page, outcomes) = write_report(&args, &inputs, context)?;
+    let outcomes = write_report(&args, &inputs, context)?;
     for Outcome { experiment, runs, damaged, .. } in &outcomes {
         damaged.iter().for_each(|reason| errln!("moue: warning: {}: {reason}", experiment.name));
         for run in runs.iter().filter(|_| inputs.get(experiment.source).is_some()) {
@@ -164,34 +199,29 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
             }
         }
     }
-    match trained {
-        Err(Error::Interrupted(_)) => {
-            let page = shown(&page);
-            return Err(Error::Interrupted(format!("stopped; the same command goes on; so far: {page}")));
-        }
-        other => other?,
+    if let Err(Error::Interrupted(_)) = trained {
+        let page = args.page();
+        let page = shown(&page);
+        return Err(Error::Interrupted(format!("stopped; the same command goes on; so far: {page}")));
     }
     let row = |outcome: &Outcome| {
         Row::new(outcome.experiment, outcome.progress.clone(), outcome.mean(Measured::accuracy))
     };
     let reproduction = Reproduction {
-        path: Some(page.to_string_lossy().into_owned()),
+        path: Some(args.page().to_string_lossy().into_owned()),
         experiments: outcomes.iter().map(row).collect(),
     };
     context.print(&reproduction, || reproduction.print());
-    Ok(())
+    trained
 }
 
 fn open(args: &Args) -> Result<Inputs> {
-    let open = |spec: &String| {
+    let open = |source: Source| {
+        let Some(spec) = args.spec(source) else { return Ok(None) };
         let dataset = data::open(spec, args.limit)?;
-        Ok::<_, Error>(Data { spec: spec.clone(), limit: args.limit, dataset })
+        Ok::<_, Error>(Some(Data { spec: spec.clone(), limit: args.limit, dataset }))
     };
-    let synthetic = args.data.as_ref().filter(|spec| *spec == SYNTHETIC);
-    Ok(Inputs {
-        fer2013: args.data.as_ref().map(open).transpose()?,
-        ckplus: args.ckplus.as_ref().or(synthetic).map(open).transpose()?,
-    })
+    Ok(Inputs { fer2013: open(Source::Fer2013)?, ckplus: open(Source::CkPlus)? })
 }
 
 /// Trains what is not finished, in the order of the list. A run that fails is told of, and the others are still trained.
@@ -255,7 +285,7 @@ fn train_all(
     if failed == 0 { Ok(()) } else { Err(Error::Runs { failed }) }
 }
 
-/// Trains one run to its last epoch, unless it is there, or there is one whose curve leads elsewhere.
+/// Trains one run to its last epoch, unless it is there, or there is one that leads elsewhere.
 fn train(
     args: &Args,
     experiment: Experiment,
@@ -267,14 +297,16 @@ fn train(
     let (path, epochs) = (experiment.folder(&args.out, run), experiment.epochs(args.epochs));
     let (name, seed) = (experiment.name, run.seed);
     if let Some(record) = experiment.record(&args.out, run)? {
-        if !record.config.leads_to(epochs) {
+        if !record.leads_to(epochs) {
             let planned = record.config.epochs;
-            errln!(
-                "moue: warning: {name}, seed {seed}: left out, as its learning rate was laid out for {planned} epochs"
-            );
+            let why = match record.config.leads_to(epochs) {
+                true => format!("it has had {}", record.epochs()),
+                false => format!("its learning rate was laid out for {planned}"),
+            };
+            errln!("moue: warning: {name}, seed {seed}: left out, as it cannot have {epochs} epochs: {why}");
             return Ok(());
         }
-        if record.rows.len() as u64 >= epochs {
+        if record.epochs() == epochs {
             return Ok(());
         }
     }
@@ -286,12 +318,11 @@ fn train(
     Session::run_in(&path, config, &sets, options, stop).map(drop)
 }
 
-fn write_report(args: &Args, inputs: &Inputs, context: &Context) -> Result<(PathBuf, Vec<Outcome>)> {
+fn write_report(args: &Args, inputs: &Inputs, context: &Context) -> Result<Vec<Outcome>> {
     let measure = |e: Experiment| Outcome::of(e, &args.out, inputs, args.epochs, context.isa);
     let outcomes = args.experiments().map(measure).collect::<Result<Vec<_>>>()?;
-    let page = args.out.join("reproduce.html");
-    paper::paper_report(&outcomes, inputs, &args.command(), context.isa)?.save(&page)?;
-    Ok((page, outcomes))
+    paper::paper_report(&outcomes, inputs, &args.command(), context.isa)?.save(&args.page())?;
+    Ok(outcomes)
 }
 
 impl Row {
@@ -309,7 +340,7 @@ impl Row {
     }
 
     fn print(&self) {
-        let Self { name, state, progress: Progress { epochs, of, missing }, .. } = self;
+        let Self { name, state, progress: Progress { epochs, of, missing, .. }, .. } = self;
         let accuracy = self.accuracy.map_or(String::new(), |a| format!("  {:.2} %", 100.0 * a));
         let std = self.std.map_or(String::new(), |s| format!(" +- {:.2}", 100.0 * s));
         let missing = missing.as_ref().map_or(String::new(), |reason| format!("  ({reason})"));

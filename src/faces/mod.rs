@@ -20,7 +20,7 @@ mod framing;
 mod track;
 
 pub use detect::{Detector, Found};
-pub use finder::{Cut, Finder, Mode};
+pub use finder::{CUTTER, Cut, Finder, Mode};
 pub use framing::{Framing, resample};
 pub use track::Tracker;
 

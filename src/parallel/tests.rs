@@ -4,8 +4,8 @@ use super::threads;
 use super::{Cooperation, Reduce, Statistics, Team};
 use crate::nn::{Architecture, CbamPosition, Loss, Model};
 use crate::train::{
-    Augmentation, Config, Distillation, Helpers, Options, Recipe, Refinements, Resume, RunFolder, Schedule,
-    Session, Sets, Teachers, Trainer,
+    Config, Distillation, Helpers, Options, Recipe, Refinements, Resume, RunFolder, Schedule, Session, Sets,
+    Teachers, Trainer,
 };
 use crate::weights::Weights;
 use crate::{Error, Isa};
@@ -165,21 +165,10 @@ fn sets(config: &Config) -> Sets {
 
 fn config() -> Config {
     Config {
-        data: "synthetic".to_owned(),
-        limit: None,
-        fold: None,
-        model: dnn_cbam(),
-        epochs: 2,
-        batch: 32,
-        optimizer: crate::optim::Method::Adam,
-        lr: 1e-3,
         schedule: Schedule::Cosine,
         seed: 3,
-        augment: Augmentation::Paper,
         refinements: Refinements { average: 0.9, ..Refinements::default() },
-        init: None,
-        distillation: None,
-        cooperation: Cooperation::default(),
+        ..Config::paper("synthetic", dnn_cbam(), 2)
     }
 }
 

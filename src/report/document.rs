@@ -119,19 +119,28 @@ impl Document {
         })
     }
 
+    /// Checks that a report at `page` replaces nothing but an earlier one.
+    ///
+    /// # Errors
+    /// [`Error::Format`] where `NAME.md` is someone's own.
+    pub fn check(page: &Path) -> Result<()> {
+        let markdown = page.with_extension("md");
+        let own = |text: Vec<u8>| !text.trim_ascii_end().ends_with(markdown::MARK.as_bytes());
+        if !page.exists() && fs::read(&markdown).is_ok_and(own) {
+            let reason = "is no earlier report's, and a new one would replace it: move it away, or choose another --out";
+            return Err(Error::format(&markdown, reason));
+        }
+        Ok(())
+    }
+
     /// Writes the page at `page` (`NAME.html`), and beside it `NAME.md` and the pictures, `NAME-PICTURE.svg` or
     /// `.png`. The page needs none of them.
     ///
     /// # Errors
-    /// [`Error::Io`] with the file that cannot be written; [`Error::Format`] where `NAME.md` is
-    /// someone's own.
+    /// As [`Self::check`]; [`Error::Io`] with the file that cannot be written.
     pub fn save(&self, page: &Path) -> Result<()> {
+        Self::check(page)?;
         let markdown = page.with_extension("md");
-        let own = |text: Vec<u8>| !text.trim_ascii_end().ends_with(markdown::MARK.as_bytes());
-        if !page.exists() && fs::read(&markdown).is_ok_and(own) {
-            let reason = "is no earlier report's, and a new one would replace it: choose another name";
-            return Err(Error::format(&markdown, reason));
-        }
         let folder = page.parent().unwrap_or(Path::new(""));
         if !folder.as_os_str().is_empty() {
             fs::create_dir_all(folder).map_err(Error::io(folder))?;

@@ -5,7 +5,7 @@ use super::document::{Block, Figure, Gallery, Image, Table, png};
 use super::scored::Mistake;
 use super::{Confusion, Document};
 use crate::error::Result;
-use crate::nn::Architecture;
+use crate::nn::{Architecture, Attention, CbamPosition, Model};
 use crate::parallel::Cooperation;
 use crate::train::{Config, Distillation, EpochRow, Fold, Folding};
 use image::GrayImage;
@@ -103,10 +103,30 @@ pub(super) fn augmentation(faces: &Faces, config: &Config) -> Result<Figure> {
         name: "augmentation",
         alt: format!("A row for each class: a training face, and {DRAWS} random versions of it"),
         caption: format!(
-            "A training face of each class as it is, and {DRAWS} random versions of it, before any mixup."
+            "A training face of each class as it is, and {DRAWS} random versions of it, {}.",
+            match config.fold {
+                Some(Fold { copies: 1.., .. }) => "as its fixed copies were drawn",
+                _ => "before any mixup",
+            }
         ),
         image: Image::Png(png(&sheet)),
     })
+}
+
+/// Which attention module the model has, and where.
+fn attention(model: &Model) -> String {
+    match model.cbam {
+        CbamPosition::None => "none".to_owned(),
+        position => format!("{} at {}", name(model.attention), name(position)),
+    }
+}
+
+/// The model's name; one with another attention module than its name has says so.
+pub(super) fn model(model: &Model) -> String {
+    match model.attention {
+        Attention::Cbam => model.name().to_owned(),
+        other => format!("{} with {}", model.name(), name(other)),
+    }
 }
 
 /// What a run was started with.
@@ -117,7 +137,7 @@ pub(super) fn configuration(config: &Config) -> Table {
     table.row(["limit of each split", &config.limit.map_or("none".to_owned(), |n| n.to_string())]);
     table.row(["cross-validation", &config.fold.map_or("none".to_owned(), fold)]);
     table.row(["model", model.name()]);
-    table.row(["attention", &format!("{} at {}", name(model.attention), name(model.cbam))]);
+    table.row(["attention", &attention(model)]);
     if model.architecture == Architecture::Dnn {
         table.row(["identity blocks", &listed(&model.identity_blocks)]);
     }

@@ -136,7 +136,7 @@ pub fn run_report(
     evaluation: std::result::Result<(&Evaluated, Fitted, &Sets), &str>,
 ) -> Result<Document> {
     let config = &record.config;
-    let (model, loss) = (config.model.name(), config.model.loss.name());
+    let (model, loss) = (parts::model(&config.model), config.model.loss.name());
     let mut document = Document::new(format!("{model} with {loss} on {}", excerpt(&config.data)));
     let train = evaluation.ok().map(|(.., sets)| &sets.train);
     match evaluation {

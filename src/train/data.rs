@@ -110,3 +110,43 @@ pub(super) fn checksum(faces: &Faces) -> u32 {
     hasher.update(&faces.labels);
     hasher.finalize()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::{CbamPosition, Loss, Model};
+    use moue_datasets::synthetic;
+    use std::collections::BTreeSet;
+
+    /// Of six persons who make each face once: how many images, with their copies, are trained on, and how many
+    /// images and persons are in both parts.
+    fn shared(fold: Fold) -> [usize; 3] {
+        let mut faces = synthetic::faces(0, Split::Train, 6).unwrap();
+        faces.subjects = Some((0..faces.len() as u32).map(|i| i / 7).collect());
+        let classes = moue_datasets::classes::FER2013.map(str::to_owned).to_vec();
+        let none = moue_datasets::OpenOptions { synthetic_per_class: 1, ..Default::default() };
+        let dataset = Dataset { classes, train: faces, ..Dataset::open("synthetic", &none).unwrap() };
+        let config = Config::paper("", Model::new(CbamPosition::None, Loss::Softmax, 7), 1);
+        let sets = Sets::fold(&dataset, fold, &config).unwrap();
+        let (_, test) = sets.tested().unwrap();
+        assert_eq!(sets.train.len() + test.len(), 42 * (1 + fold.copies));
+        let common = |of: fn(&Faces) -> &[u32]| {
+            let [train, test] = [&sets.train, test].map(|faces| of(faces).iter().collect::<BTreeSet<_>>());
+            train.intersection(&test).count()
+        };
+        [sets.train.len(), common(|f| &f.numbers), common(|f| f.subjects.as_deref().unwrap())]
+    }
+
+    #[test]
+    fn folds_are_cut_where_they_are_said_to_be() {
+        let fold = |by, copies, leaky| Fold { copies, leaky, ..Fold::new(5, 1, by) };
+        assert_eq!(shared(fold(Folding::Image, 0, false)), [33, 0, 6]);
+        assert_eq!(shared(fold(Folding::Image, 2, false)), [99, 0, 6]);
+        // One of three versions of most images is tested, and the others are trained on.
+        let [trained_on, images, persons] = shared(fold(Folding::Image, 2, true));
+        assert_eq!((trained_on, persons), (101, 6));
+        assert!(images > 15, "{images}");
+        assert_eq!(shared(fold(Folding::Subject, 0, false)), [35, 0, 0]);
+        assert_eq!(shared(fold(Folding::Subject, 2, false)), [105, 0, 0]);
+    }
+}

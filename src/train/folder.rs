@@ -219,6 +219,16 @@ impl Record {
         Ok(Self { path: path.to_owned(), config, rows })
     }
 
+    /// Epochs that are over.
+    pub fn epochs(&self) -> u64 {
+        self.rows.len() as u64
+    }
+
+    /// Whether it is, or will come to be, a run of `epochs`.
+    pub(crate) fn leads_to(&self, epochs: u64) -> bool {
+        self.epochs() <= epochs && self.config.leads_to(epochs)
+    }
+
     /// Weights of the best epoch.
     pub fn best(&self) -> PathBuf {
         self.path.join(BEST)

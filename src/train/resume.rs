@@ -135,8 +135,6 @@ fn unusable(path: &Path, best: u64, over: u64, redone: bool) -> Option<String> {
 mod tests {
     use super::*;
     use crate::nn::{CbamPosition, Loss, Model};
-    use crate::optim::Method;
-    use crate::train::{Augmentation, Refinements, Schedule};
     use moue_datasets::{Dataset, OpenOptions};
     use moue_kernels::Isa;
     use std::sync::atomic::AtomicBool;
@@ -144,23 +142,8 @@ mod tests {
 
     /// A run of one epoch in the folder `path`, and what it was started with.
     fn finished(path: &Path) -> (Sets, Options) {
-        let config = Config {
-            data: "synthetic".to_owned(),
-            limit: None,
-            fold: None,
-            model: Model::new(CbamPosition::None, Loss::Softmax, 7),
-            epochs: 1,
-            batch: 8,
-            optimizer: Method::Adam,
-            lr: 1e-3,
-            schedule: Schedule::Constant,
-            seed: 0,
-            augment: Augmentation::None,
-            refinements: Refinements::default(),
-            init: None,
-            distillation: None,
-            cooperation: Default::default(),
-        };
+        let model = Model::new(CbamPosition::None, Loss::Softmax, 7);
+        let config = Config { batch: 8, ..Config::paper("synthetic", model, 1) };
         let data = OpenOptions { synthetic_per_class: 1, ..OpenOptions::default() };
         let sets = Sets::new(Dataset::open("synthetic", &data).unwrap(), &config).unwrap();
         let options = Options {

@@ -1,5 +1,6 @@
 //! Drives the `moue` binary as its users do.
 
+mod ckplus;
 mod export;
 mod harness;
 mod messages;
@@ -53,6 +54,14 @@ fn eval_counts_every_image_once() {
     assert_eq!(result["accuracy"], trained().1["test_accuracy"]);
     let table = succeed(&["eval", "--weights", text(&best()), "--limit", "70"]);
     assert!(String::from_utf8(table.stdout).unwrap().contains("surprise"));
+}
+
+#[test]
+fn eval_takes_the_weights_that_ship_unless_told() {
+    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/src/pretrained/fer2013.safetensors");
+    let confusion = |more: &[&str]| json(&[&["eval"], more, &FEW[..]].concat())["confusion"].clone();
+    assert_eq!(confusion(&[]), confusion(&["--weights", shipped]));
+    assert_ne!(confusion(&[]), confusion(&["--weights", text(&best())]));
 }
 
 #[test]

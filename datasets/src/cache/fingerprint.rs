@@ -7,6 +7,7 @@ use std::time::UNIX_EPOCH;
 
 use rayon::prelude::*;
 
+use crate::decode::Cutter;
 use crate::listing::Listing;
 use crate::{Error, Result};
 
@@ -18,9 +19,10 @@ pub(crate) fn of_file(path: &Path) -> Result<u64> {
     Ok(hash.0)
 }
 
-/// A fingerprint of all files of a listing: names, labels, sizes and times of modification.
-pub(crate) fn of_listing(listing: &Listing) -> Result<u64> {
+/// A fingerprint of all files of a listing, names, labels, sizes and times of modification, and of how they are cut.
+pub(crate) fn of_listing(listing: &Listing, cutter: Option<Cutter>) -> Result<u64> {
     let mut hash = Fnv::new();
+    hash.write(cutter.map_or("", |cutter| cutter.name).as_bytes());
     for class in &listing.classes {
         hash.write(class.as_bytes());
     }

@@ -11,7 +11,7 @@
 //! | 8, 4 | length and CRC-32 of the table |
 //! | 8, 4 | length and CRC-32 of the summaries |
 //! | 8 | length of the pixels |
-//! | ... | table: name, classes, labels and so on of three splits, skipped files |
+//! | ... | table: name, classes, labels and so on of three splits, skipped files, pictures without a face |
 //! | ... | for every 512 faces of a split: CRC-32 of their pixels, sum, sum of squares (4, 8, 8) |
 //! | ... | pixels of the three splits |
 //!
@@ -41,7 +41,7 @@ pub(crate) use table::{pack, unpack};
 
 const MAGIC: &[u8; 8] = b"MOUEFACE";
 /// To be raised with every change of the layout or of how images become faces.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 const HEADER: usize = 8 + 4 + 8 + 2 * (8 + 4) + 8;
 /// Bytes of a summary.
 const SUMMARY: usize = 4 + 8 + 8;

@@ -23,7 +23,7 @@ pub(crate) fn pack(out: &mut Vec<u8>, dataset: &Dataset) -> io::Result<()> {
         pack_text(out, &skipped.path.to_string_lossy())?;
         pack_text(out, &skipped.reason)?;
     }
-    Ok(())
+    pack_length(out, dataset.uncut)
 }
 
 fn pack_faces(out: &mut Vec<u8>, faces: &Faces) -> io::Result<()> {
@@ -58,10 +58,11 @@ pub(crate) fn unpack(table: &[u8]) -> io::Result<Dataset> {
     let skipped = unpack_list(&mut rest, |rest| {
         Ok(Skipped { path: unpack_text(rest)?.into(), reason: unpack_text(rest)? })
     })?;
+    let uncut = rest.read_u32::<LittleEndian>()? as usize;
     if !rest.is_empty() {
         return Err(io::ErrorKind::InvalidData.into());
     }
-    Ok(Dataset { skipped, ..Dataset::new(name, classes, splits) })
+    Ok(Dataset { skipped, uncut, ..Dataset::new(name, classes, splits) })
 }
 
 fn unpack_faces(rest: &mut &[u8]) -> io::Result<Faces> {

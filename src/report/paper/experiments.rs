@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::nn::{Architecture, Attention, CbamPosition, Loss, Model};
 use crate::optim::Method;
-use crate::train::{Augmentation, Config, Fold, Folding, Record, Refinements, RunFolder, Schedule, Sets};
+use crate::train::{Augmentation, Config, Fold, Folding, Record, RunFolder, Schedule, Sets};
 use crate::weights::Weights;
 use moue_datasets::Dataset;
 use serde::Serialize;
@@ -210,10 +210,12 @@ pub struct Found {
 /// How far an experiment has come.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Progress {
-    /// Epochs over in all of its runs.
+    /// Epochs over in all of its runs that have had, or come to have, just as many as they are to have.
     pub epochs: u64,
     /// Epochs that they are to have together.
     pub of: u64,
+    /// Its other runs: longer ones, and those whose learning rate was laid out for another length.
+    pub other_length: usize,
     /// Why it cannot be run: its data is not given, or has not what is needed.
     pub missing: Option<String>,
 }
@@ -223,6 +225,7 @@ impl Progress {
     pub fn state(&self) -> &'static str {
         match (self.epochs, &self.missing) {
             (epochs, _) if epochs >= self.of => "finished",
+            (0, _) if self.other_length > 0 => "other length",
             (0, Some(_)) => "missing data",
             (0, None) => "not run",
             _ => "begun",
@@ -263,23 +266,9 @@ impl Experiment {
 
     /// One of its runs on `data`, by the paper's recipe but for the experiment's change.
     pub fn config(&self, data: &Data, Run { fold, seed }: Run, epochs: u64) -> Config {
-        let mut config = Config {
-            data: data.spec.clone(),
-            limit: data.limit,
-            fold,
-            model: Model { classes: data.dataset.classes.len(), ..self.model },
-            epochs,
-            batch: 32,
-            optimizer: Method::Adam,
-            lr: Method::Adam.lr(),
-            schedule: Schedule::Constant,
-            seed,
-            augment: Augmentation::Paper,
-            refinements: Refinements::default(),
-            init: None,
-            distillation: None,
-            cooperation: Default::default(),
-        };
+        let model = Model { classes: data.dataset.classes.len(), ..self.model };
+        let paper = Config::paper(data.spec.clone(), model, epochs);
+        let mut config = Config { limit: data.limit, fold, seed, ..paper };
         (self.change)(&mut config);
         config
     }
@@ -346,9 +335,14 @@ impl Experiment {
     /// How far it has come with `records`, if each run is to have `epochs`.
     pub fn progress(&self, records: &[Record], inputs: &Inputs, epochs: Option<u64>) -> Progress {
         let wanted = self.epochs(epochs);
-        let count = |record: &&Record| record.config.leads_to(wanted);
-        let done = records.iter().filter(count).map(|record| wanted.min(record.rows.len() as u64)).sum();
-        Progress { epochs: done, of: wanted * self.runs().len() as u64, missing: self.missing(inputs) }
+        let (right, others): (Vec<&Record>, Vec<_>) =
+            records.iter().partition(|record| record.leads_to(wanted));
+        Progress {
+            epochs: right.iter().map(|record| record.epochs()).sum(),
+            of: wanted * self.runs().len() as u64,
+            other_length: others.len(),
+            missing: self.missing(inputs),
+        }
     }
 }
 

@@ -11,7 +11,7 @@ mod platform;
 pub use experiments::{Data, EXPERIMENTS, Experiment, Found, Inputs, Progress, Protocol, Run, Source};
 pub use outcome::{Mean, Measure, Measured, Outcome};
 
-use super::{Document, Table};
+use super::{Document, Table, parts};
 use crate::error::Result;
 use moue_kernels::Isa;
 
@@ -55,7 +55,7 @@ fn experiments_table(outcomes: &[Outcome]) -> Table {
         table.row([
             experiment.name.to_owned(),
             experiment.source.name().to_owned(),
-            format!("{} ({})", experiment.title, experiment.model.name()),
+            format!("{} ({})", experiment.title, parts::model(&experiment.model)),
             experiment.model.loss.name().to_owned(),
             experiment.runs().len().to_string(),
             state,

@@ -62,11 +62,6 @@ impl Measured {
         Some(sum? / last.len() as f64)
     }
 
-    /// Epochs that it has had.
-    fn epochs(&self) -> u64 {
-        self.record.rows.len() as u64
-    }
-
     /// Which of an experiment's runs it is.
     pub fn name(&self) -> String {
         match self.record.config.fold {
@@ -78,7 +73,8 @@ impl Measured {
     /// Epochs, seed, split, images and weights of the accuracy.
     fn provenance(&self) -> Option<String> {
         let evaluated = self.evaluated.as_ref().ok()?;
-        let best = if self.is_best() { format!("best of {} epochs: ", self.epochs()) } else { String::new() };
+        let best =
+            if self.is_best() { format!("best of {} epochs: ", self.record.epochs()) } else { String::new() };
         Some(format!("{best}{}", evaluated.provenance()))
     }
 
@@ -142,7 +138,7 @@ impl Outcome {
     }
 
     fn is_complete(&self, run: &Measured) -> bool {
-        run.epochs() == self.epochs && run.record.config.leads_to(self.epochs)
+        run.record.epochs() == self.epochs && run.record.leads_to(self.epochs)
     }
 
     /// Mean of `measure` over its complete runs.
@@ -167,7 +163,7 @@ impl Outcome {
     /// `measure` of each run that is not complete.
     pub(super) fn incomplete(&self, measure: Measure) -> impl Iterator<Item = String> {
         self.runs.iter().filter(|run| !self.is_complete(run)).filter_map(move |run| {
-            let (accuracy, had, name) = (100.0 * measure(run)?, run.epochs(), run.name());
+            let (accuracy, had, name) = (100.0 * measure(run)?, run.record.epochs(), run.name());
             let planned = run.record.config.epochs;
             Some(format!("{accuracy:.2} % ({name}, {had} epochs of {planned}, {} asked for)", self.epochs))
         })
@@ -211,7 +207,7 @@ impl Outcome {
         let first = runs.first()?;
         let Evaluated { weights, split, .. } = first.evaluated.as_ref().ok()?;
         let (least, most) =
-            runs.iter().fold((u64::MAX, 0), |(a, b), run| (a.min(run.epochs()), b.max(run.epochs())));
+            runs.iter().map(|run| run.record.epochs()).fold((u64::MAX, 0), |(a, b), n| (a.min(n), b.max(n)));
         let epochs = if least == most { least.to_string() } else { format!("{least} to {most}") };
         let epochs = match first.is_best() {
             true => format!("best of {epochs} epochs"),
@@ -339,7 +335,9 @@ mod tests {
         let third = outcome(2, &[&[0.3, 0.3], &[0.2, 0.6], &[0.9, 0.9]]);
         close(third.against(&base, Measured::recent), 0.2 / 3.0, Some(0.1 / 3f64.sqrt()));
         assert_eq!(other.mean(Measured::accuracy), None, "nothing was measured");
-        assert_eq!((other.progress.epochs, other.progress.of, other.progress.state()), (5, 6, "begun"));
+        let Progress { epochs, of, other_length, .. } = other.progress;
+        assert_eq!((epochs, of, other_length, other.progress.state()), (3, 6, 1, "begun"));
+        assert_eq!(outcome(2, &[&[0.1; 3]]).progress.state(), "other length");
     }
 
     /// After so many epochs its rate has not come down.
