@@ -1,5 +1,6 @@
 //! Horizontal or vertical stripes, told apart by a small CNN: `cargo run --release --example small_cnn`.
 
+use moue::ops::NormParams;
 use moue::{Adam, Graph, Init, Isa, Phase, Result, Rng, nn};
 
 const BATCH: usize = 64;
@@ -25,7 +26,7 @@ fn main() -> Result<()> {
     let labels = g.labels(BATCH);
     let w = g.param("conv.weight", &[3, 3, 1, 8], Init::Uniform { fan_in: 9 });
     let h = g.conv3x3(x, w);
-    let norm = nn::norm_params(&mut g, "bn", 8);
+    let norm = NormParams::new(&mut g, "bn", 8);
     let h = g.batch_norm(h, norm, true);
     let h = nn::residual_block(&mut g, "block", h, 16);
     let h = g.global_avg(h);

@@ -1,8 +1,8 @@
 //! Named f32 tensors with one JSON header, in the safetensors format: what weights and checkpoints are made of.
 
 use crate::error::{Error, Result};
-use crate::ops::Real;
 use crate::params::{ParamSpec, Params};
+use moue_kernels::Element;
 use safetensors::tensor::{Dtype, Metadata, TensorView};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -183,7 +183,7 @@ pub(crate) fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// The first parameter or running buffer with a value that is not finite.
-pub(crate) fn not_finite<T: Real>(params: &Params<T>) -> Option<&str> {
+pub(crate) fn not_finite<T: Element>(params: &Params<T>) -> Option<&str> {
     let broken = |values: &[T]| values.iter().any(|x| !x.to_f64().is_finite());
     params.tensors().find(|(_, values)| broken(values)).map(|(spec, _)| spec.name.as_str())
 }

@@ -1,11 +1,11 @@
 //! What fuzzing calls: each reader, from memory, with what must hold of its answer whatever the bytes are.
 
 use crate::archive::{self, Writer, not_finite};
-use crate::checkpoint::{Checkpoint, Header};
 use crate::cli;
 use crate::error::{Error, Result};
 use crate::nn::{CbamPosition, Loss, Model};
 use crate::train::Config;
+use crate::train::checkpoint::{Checkpoint, Header};
 use crate::weights::Weights;
 use moue_datasets::fuzzing::check_message;
 use moue_datasets::{MAX_CLASSES, Normalisation};

@@ -9,7 +9,6 @@
 mod archive;
 mod arena;
 mod chart;
-mod checkpoint;
 pub mod cli;
 mod error;
 pub mod explain;

@@ -1,9 +1,10 @@
 //! Parameters, their gradients and running buffers: outside the arena, so that plans of several batch sizes and
 //! phases share them, and flat, so that the optimiser makes one pass.
 
+use crate::arena::ALIGN;
 use crate::error::{Error, Result};
-use crate::ops::Real;
 use moue_datasets::Rng;
+use moue_kernels::Element;
 use std::ops::Range;
 
 /// How a parameter starts.
@@ -40,9 +41,6 @@ impl ParamSpec {
         self.len() == 0
     }
 }
-
-/// Elements that every parameter starts at a multiple of: a cache line of f32.
-const ALIGN: usize = 16;
 
 /// Where each of them is, and where the last one ends.
 pub(crate) fn layout(specs: &[ParamSpec]) -> (Vec<Range<usize>>, usize) {
@@ -99,9 +97,9 @@ impl Params<f32> {
     }
 }
 
-impl<T: Real> Params<T> {
+impl<T: Element> Params<T> {
     /// The same parameters in another number type (gradients too).
-    pub fn cast<U: Real>(&self) -> Params<U> {
+    pub fn cast<U: Element>(&self) -> Params<U> {
         let cast = |v: &[T]| v.iter().map(|&x| U::from_f64(x.to_f64())).collect();
         Params {
             specs: self.specs.clone(),

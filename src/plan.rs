@@ -154,7 +154,8 @@ impl<T: Real> Plan<T> {
         Tensor::new(self.shapes[v.0], self.value(v).to_vec())
     }
 
-    /// A value after the forward pass: the loss, or what [`Graph::keep`](crate::Graph::keep) named (others may be overwritten).
+    /// A value after the forward pass: the loss, or what [`Graph::keep`](crate::Graph::keep) named (others may be
+    /// overwritten).
     pub fn value(&self, v: Var) -> &[T] {
         &self.arena.get(&self.values[v.0])[..self.shapes[v.0].len()]
     }

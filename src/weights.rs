@@ -10,7 +10,7 @@
 //! | `*.pw*.weight`, `*.short.weight`, `dense*.weight`, `cbam*.fc*.weight` | inputs, outputs |
 //! | `cbam*.spatial.weight` | 7, 7, 2 (mean, maximum) |
 //! | `*.gamma`, `*.beta`, `*.mean`, `*.var`, `*.bias` | channels |
-//! | `head.weight` | classes, features for AM-Softmax; features, classes for softmax and SVM (128 features; 3,072 of CNN-SVM) |
+//! | `head.weight` | classes, features for AM-Softmax; else features, classes (128 features; 3,072 of CNN-SVM) |
 //!
 //! The metadata has the one entry `moue`, a JSON object: `version` of the format (1), `model`, `classes` (names in
 //! the order of the logits), `mean` and `std` (the input is (pixel/255 - mean) / std), and `facts` of the training; and,
@@ -51,7 +51,7 @@ pub struct Facts {
     /// Checksum of the images and labels trained on; none in files that do not know it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trained_on: Option<u32>,
-    /// That of `split`.
+    /// Checksum of the images and labels of `split`, which chose the epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watched: Option<u32>,
 }
@@ -139,7 +139,8 @@ impl Weights {
         write_atomically(path, &self.to_bytes())
     }
 
-    /// The file's content.
+    /// The file's content. Runs that learn from a teacher are continued by a checksum of it: other bytes for the same
+    /// weights would end them.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut writer = Writer::default();
         writer.params(&self.params);

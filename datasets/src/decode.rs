@@ -16,10 +16,15 @@ pub const MAX_DIMENSION: u32 = 16_384;
 /// Most bytes that decoding one image may allocate, and the largest file that is read.
 pub const MAX_BYTES: u64 = 256 << 20;
 
-pub(crate) const EXTENSIONS: [&str; 15] = [
+const EXTENSIONS: [&str; 15] = [
     "jpg", "jpeg", "jpe", "jfif", "png", "bmp", "gif", "tif", "tiff", "webp", "pbm", "pgm", "ppm", "pam",
     "pnm",
 ];
+
+/// The extensions, for messages.
+pub(crate) fn extensions() -> String {
+    EXTENSIONS.join(", ")
+}
 
 /// Whether the file's extension is one of an image format that is read (JPEG, PNG, BMP, GIF, TIFF,
 /// WebP, PNM), without regard to case.

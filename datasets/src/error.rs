@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::decode::EXTENSIONS;
+use crate::decode::extensions;
 use crate::message::{excerpt, shown};
 
 /// What can be wrong with a data set or a request; every message names the file, row or option at
@@ -80,7 +80,7 @@ pub enum Error {
         "{}: no image of class `{}`: they are expected in its folder itself, as {}",
         shown(path),
         excerpt(class),
-        EXTENSIONS.join(", ")
+        extensions()
     )]
     EmptyClass {
         /// The class folder, or the split folder that should hold it.

@@ -186,7 +186,7 @@ pub(crate) fn images(
         let reason = if is_folder {
             "a folder where images are expected; it is not searched".to_owned()
         } else {
-            format!("not named as an image: expected {}", decode::EXTENSIONS.join(", "))
+            format!("not named as an image: expected {}", decode::extensions())
         };
         skipped.push(Skipped { path, reason });
     }

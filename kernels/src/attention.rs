@@ -15,7 +15,7 @@ pub trait AttentionKernels: Sized {
     /// y = x * a, a `[n, 1, 1, c]`.
     fn scale_channels_forward(isa: Isa, shape: Shape, x: &[Self], a: &[Self], y: &mut [Self]);
     /// dx = dy * a; da = sum over h, w of dy * x. Arguments: x, a, dy, dx, da.
-    #[allow(clippy::too_many_arguments)]
+    #[allow(clippy::too_many_arguments, reason = "the operands of two gradients")]
     fn scale_channels_backward(
         isa: Isa,
         shape: Shape,
@@ -28,7 +28,7 @@ pub trait AttentionKernels: Sized {
     /// y = x * m, m `[n, h, w, 1]`.
     fn scale_pixels_forward(isa: Isa, shape: Shape, x: &[Self], m: &[Self], y: &mut [Self]);
     /// dx = dy * m; dm = sum over channels of dy * x. Arguments: x, m, dy, dx, dm.
-    #[allow(clippy::too_many_arguments)]
+    #[allow(clippy::too_many_arguments, reason = "the operands of two gradients")]
     fn scale_pixels_backward(
         isa: Isa,
         shape: Shape,

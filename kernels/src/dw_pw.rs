@@ -41,7 +41,7 @@ pub trait DwPwKernels: Sized {
     /// Scratch elements that [`Self::dw_pw_backward`] wants.
     fn dw_pw_backward_scratch(conv: &Conv) -> usize;
     /// Overwrites `y`; arguments are geometry, x, wd, wp, y, scratch.
-    #[allow(clippy::too_many_arguments)]
+    #[allow(clippy::too_many_arguments, reason = "the operands of two layers")]
     fn dw_pw_forward(
         isa: Isa,
         conv: &Conv,
@@ -231,14 +231,14 @@ struct Cut {
     parallel: bool,
     /// The pointwise gradient is too large for a sum in every part: the depthwise result of the whole batch is
     /// kept instead (1.2 MB at 6x6x256) and read by tasks that own rows of the gradient.
-    later: bool,
+    owned: bool,
 }
 
 impl Cut {
     fn new(conv: &Conv) -> Self {
         let (n, weights) = (conv.x.n, conv.x.c * conv.cout);
         let parallel = worth_threads(4 * conv.x.pixels() * weights);
-        Self { parts: pairs(n), parallel, later: weights > OWNED_WEIGHTS }
+        Self { parts: pairs(n), parallel, owned: weights > OWNED_WEIGHTS }
     }
 
     /// Elements of the sums of `weights` weights in scratch: none where one part adds to the result itself.
@@ -250,7 +250,7 @@ impl Cut {
     /// scratch of the tasks that own its rows.
     fn scratch(&self, conv: &Conv) -> [usize; 5] {
         let (c, cout) = (conv.x.c, conv.cout);
-        let (dwp, z) = match self.later {
+        let (dwp, z) = match self.owned {
             true => (pointwise_owned_scratch(conv), conv.x.len()),
             false => (self.sums(c * cout), 0),
         };
@@ -355,28 +355,28 @@ impl DwPwKernels for f32 {
         let [packed, sums_d, work, z] = [packed, sums_d, work, z]
             .map(|len| scratch.split_off_mut(..len).expect("dw_pw_backward: scratch"));
         // Tasks that own rows take as many slots as there are.
-        let sums_p = if cut.later { scratch } else { &mut scratch[..dwp_len] };
+        let sums_p = if cut.owned { scratch } else { &mut scratch[..dwp_len] };
         pack_flipped(1, c, cout, wp, packed);
         let packed = &*packed;
 
         let direct = cut.parts == 1;
         for (grad, direct) in [
             (&mut *dwd.to, direct && dwd.mode == Mode::Set),
-            (&mut *dwp.to, direct && !cut.later && dwp.mode == Mode::Set),
+            (&mut *dwp.to, direct && !cut.owned && dwp.mode == Mode::Set),
         ] {
             if direct {
                 grad.fill(0.0);
             }
         }
-        let part_p = if cut.later { 0 } else { wp.len() };
-        let (to_p, to_d) = match (direct, cut.later) {
+        let part_p = if cut.owned { 0 } else { wp.len() };
+        let (to_p, to_d) = match (direct, cut.owned) {
             (true, true) => (&mut [][..], &mut *dwd.to),
             (true, false) => (&mut *dwp.to, &mut *dwd.to),
             (false, _) => (&mut *sums_p, &mut *sums_d),
         };
         let (image_x, image_y) = (conv.x.image_len(), conv.y().image_len());
         let (dx, dx_mode) = grad_buffer(dx, PAIR * image_x);
-        let z_part = if cut.later { PAIR * image_x } else { 0 };
+        let z_part = if cut.owned { PAIR * image_x } else { 0 };
         let work = Slots::new(work, image_x + strip_len(conv));
         let buffers = [dx, (to_p, part_p), (to_d, wd.len()), (&mut *z, z_part)];
         for_chunks(0..cut.parts, cut.parallel, buffers, &|part, [dx, dwp, dwd, z]| {
@@ -396,7 +396,7 @@ impl DwPwKernels for f32 {
                         let (dx, behind) = take_rows(&mut dx, len);
                         let ahead = [next_rows(x, x_row, &seen), next_rows(dy, y_row, &seen), behind, &[]];
                         let image = Image { x: &x[..image_x], wd, packed, dy: &dy[..image_y], ahead };
-                        let dwp = if cut.later {
+                        let dwp = if cut.owned {
                             PointwiseGrad::Later { z: &mut z[i * image_x..][..image_x] }
                         } else {
                             PointwiseGrad::Sum { dwp: &mut *dwp, strip: &mut *strip }
@@ -407,7 +407,7 @@ impl DwPwKernels for f32 {
                 }
             });
         });
-        if cut.later {
+        if cut.owned {
             pointwise_owned_dw(isa, conv, z, dy, dwp, sums_p, cut.parallel);
         } else if !direct {
             combine(isa, sums_p, PAIR, dwp.to, dwp.mode);

@@ -23,7 +23,8 @@ pub trait ElementwiseKernels: Sized {
     fn add_relu_forward(isa: Isa, a: &[Self], b: &[Self], y: &mut [Self]);
     /// `y[r, c]` = `x[r, c]` + `b[c]`; `b.len()` divides `x.len()`.
     fn bias_forward(isa: Isa, x: &[Self], b: &[Self], y: &mut [Self]);
-    /// `db[c]` = sum over rows, along their tree, of `dy[r, c]` (few rows: the head and CBAM's MLP); dx is [`Self::add_backward`].
+    /// `db[c]` = sum over rows, along their tree, of `dy[r, c]` (few rows: the head and CBAM's MLP); dx is
+    /// [`Self::add_backward`].
     fn bias_backward(isa: Isa, dy: &[Self], db: Grad<'_, Self>);
 }
 

@@ -6,8 +6,9 @@
 //!
 //! All activations are contiguous NHWC. The caller owns every buffer, and the `*_scratch` functions tell how much
 //! scratch a call wants; scratch and outputs may hold garbage on entry. For `f32`, kernels never allocate, and lengths
-//! are asserted once at entry; a twin allocates where that is plainer, and expects lengths that fit. Parallel splits depend on shapes only and partial sums are combined
-//! along a fixed tree ([`reduce`]), so results are the same bits at any number of threads.
+//! are asserted once at entry; a twin allocates where that is plainer, and expects lengths that fit. Parallel splits
+//! depend on shapes only and partial sums are combined along a fixed tree ([`reduce`]), so results are the same bits at
+//! any number of threads.
 
 mod adam;
 mod attention;

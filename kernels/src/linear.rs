@@ -11,7 +11,7 @@ pub trait LinearKernels: Sized {
     fn matmul_nt_forward(isa: Isa, k: usize, a: &[Self], b: &[Self], y: &mut [Self]);
     /// `da[i, k]` = sum over j of `dy[i, j]` * `b[j, k]`; `db[j, k]` = sum over i, along
     /// the tree over rows, of `dy[i, j]` * `a[i, k]`.
-    #[allow(clippy::too_many_arguments)]
+    #[allow(clippy::too_many_arguments, reason = "the operands of two gradients")]
     fn matmul_nt_backward(
         isa: Isa,
         k: usize,

@@ -86,7 +86,7 @@ struct Row {
     data: &'static str,
     model: &'static str,
     loss: &'static str,
-    /// `finished`, `begun`, `other length`, `not run` or `missing data`.
+    /// The name of a [`State`](paper::State).
     state: &'static str,
     #[serde(flatten)]
     progress: Progress,
@@ -299,7 +299,7 @@ fn train(
     if let Some(record) = experiment.record(&args.out, run)? {
         if !record.leads_to(epochs) {
             let planned = record.config.epochs;
-            let why = match record.config.leads_to(epochs) {
+            let why = match record.config.is_laid_out_for(epochs) {
                 true => format!("it has had {}", record.epochs()),
                 false => format!("its learning rate was laid out for {planned}"),
             };
@@ -332,7 +332,7 @@ impl Row {
             data: experiment.source.name(),
             model: experiment.model.name(),
             loss: experiment.model.loss.name(),
-            state: progress.state(),
+            state: progress.state().name(),
             progress,
             accuracy: accuracy.map(|(mean, _)| mean),
             std: accuracy.and_then(|(_, std)| std),

@@ -4,16 +4,6 @@ use crate::graph::{Graph, Var};
 use crate::ops::{NormParams, Operand};
 use crate::params::Init;
 
-/// Parameters of a batch norm of `c` channels: gamma 1, beta 0, running mean 0 and variance 1.
-pub fn norm_params(g: &mut Graph, name: &str, c: usize) -> NormParams {
-    NormParams {
-        gamma: g.param(format!("{name}.gamma"), &[c], Init::Constant(1.0)),
-        beta: g.param(format!("{name}.beta"), &[c], Init::Constant(0.0)),
-        mean: g.buffer(format!("{name}.mean"), &[c], Init::Constant(0.0)),
-        var: g.buffer(format!("{name}.var"), &[c], Init::Constant(1.0)),
-    }
-}
-
 /// Standard 3x3 convolution, batch norm, ReLU.
 pub(super) fn conv_bn_relu(
     g: &mut Graph,
@@ -26,7 +16,7 @@ pub(super) fn conv_bn_relu(
     let cin = g.shape(x.var).c;
     let w =
         g.param(format!("{name}.conv{index}.weight"), &[3, 3, cin, cout], Init::Uniform { fan_in: 9 * cin });
-    let norm = norm_params(g, &format!("{name}.bn{index}"), cout);
+    let norm = NormParams::new(g, &format!("{name}.bn{index}"), cout);
     g.conv3x3_norm(x, w, norm, true)
 }
 
@@ -42,7 +32,7 @@ pub(super) fn ds_conv_bn(
     let cin = g.shape(x.var).c;
     let wd = g.param(format!("{name}.dw{index}.weight"), &[3, 3, cin], Init::Uniform { fan_in: 9 });
     let wp = g.param(format!("{name}.pw{index}.weight"), &[cin, cout], Init::Uniform { fan_in: cin });
-    let norm = norm_params(g, &format!("{name}.bn{index}"), cout);
+    let norm = NormParams::new(g, &format!("{name}.bn{index}"), cout);
     g.dw_pw_norm(x, wd, wp, norm, relu)
 }
 
@@ -55,7 +45,7 @@ pub fn residual_block(g: &mut Graph, name: &str, x: impl Into<Operand>, c: usize
     let main = ds_conv_bn(g, name, 2, h, c, false);
     let cin = g.shape(x.var).c;
     let w = g.param(format!("{name}.short.weight"), &[cin, c], Init::Uniform { fan_in: cin });
-    let norm = norm_params(g, &format!("{name}.short_bn"), c);
+    let norm = NormParams::new(g, &format!("{name}.short_bn"), c);
     let short = g.pointwise_norm(x, w, 2, norm, false);
     g.residual(main, short)
 }

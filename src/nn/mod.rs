@@ -11,7 +11,7 @@ mod model;
 pub use architecture::Architecture;
 use attention::attend;
 pub use attention::{Attention, cbam, squeeze_excite};
-pub use blocks::{norm_params, residual_block};
+pub use blocks::residual_block;
 pub(crate) use elementary::Elementary;
 pub use folded::FoldedNetwork;
 pub use model::{CbamPosition, Depths, FEATURES, Loss, Model, Network, Targets, Widths};

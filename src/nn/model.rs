@@ -4,6 +4,7 @@ use super::layers::Trained;
 use super::{Architecture, Attention};
 use crate::graph::{Graph, Labels, Var};
 use crate::params::Init;
+use moue_datasets::SIDE;
 use serde::{Deserialize, Serialize};
 
 /// Length of the embedding.
@@ -23,9 +24,6 @@ pub type Depths = [usize; 4];
 
 /// Most identity blocks behind each convolutional one.
 pub(crate) const MAX_IDENTITY_BLOCKS: usize = 8;
-
-/// Side of the faces that the network sees.
-pub(super) const SIDE: usize = 48;
 
 /// Where the CBAM sits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]

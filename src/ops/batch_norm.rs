@@ -3,7 +3,7 @@
 use super::{Backward, Forward, Gradient, MAX_PARAMS, Operands, Operation, Run, Scratch, Spec};
 use crate::gradcheck::{Checked, Suite, sweep};
 use crate::graph::{Buffer, Graph, Param, Phase, Var};
-use crate::nn::norm_params;
+use crate::params::Init;
 use moue_kernels::{BatchNorm as Geometry, BatchNormBackward, Element, NormChannels, Shape};
 
 /// Added to the variance.
@@ -25,6 +25,18 @@ pub struct NormParams {
     pub mean: Buffer,
     /// Running unbiased variance.
     pub var: Buffer,
+}
+
+impl NormParams {
+    /// Those of `c` channels, named `NAME.gamma` and so on: gamma 1, beta 0, running mean 0 and variance 1.
+    pub fn new(g: &mut Graph, name: &str, c: usize) -> Self {
+        Self {
+            gamma: g.param(format!("{name}.gamma"), &[c], Init::Constant(1.0)),
+            beta: g.param(format!("{name}.beta"), &[c], Init::Constant(0.0)),
+            mean: g.buffer(format!("{name}.mean"), &[c], Init::Constant(0.0)),
+            var: g.buffer(format!("{name}.var"), &[c], Init::Constant(1.0)),
+        }
+    }
 }
 
 impl Graph {
@@ -146,7 +158,7 @@ const fn sums_len(c: usize) -> usize {
 }
 
 fn norm(g: &mut Graph, x: Var, relu: bool) -> Var {
-    let norm = norm_params(g, "bn", g.shape(x).c);
+    let norm = NormParams::new(g, "bn", g.shape(x).c);
     g.batch_norm(x, norm, relu)
 }
 
@@ -178,7 +190,6 @@ mod tests {
     use moue_kernels::Isa;
 
     use super::{NormParams, norm};
-    use crate::nn::norm_params;
 
     #[test]
     fn gradients() {
@@ -190,7 +201,7 @@ mod tests {
         let refused = |change: fn(NormParams, NormParams) -> NormParams| {
             let mut g = Graph::new(Phase::Train);
             let x = g.input([4, 1, 1, 3]);
-            let (right, other) = (norm_params(&mut g, "bn", 3), norm_params(&mut g, "other", 2));
+            let (right, other) = (NormParams::new(&mut g, "bn", 3), NormParams::new(&mut g, "other", 2));
             g.batch_norm(x, change(right, other), false);
             g.compile_forward::<f32>(Isa::fastest()).unwrap_err().to_string()
         };

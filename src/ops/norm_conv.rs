@@ -5,7 +5,6 @@ use super::batch_norm::{EPS, norm_terms, phase_for, run_on};
 use super::{Backward, Forward, Gradient, MAX_PARAMS, Operands, Operation, Run, Scratch, Spec};
 use crate::gradcheck::{Checked, Suite, sweep};
 use crate::graph::{Graph, Param, Phase, Var};
-use crate::nn::norm_params;
 use crate::ops::NormParams;
 use crate::params::Init;
 use moue_kernels::{
@@ -259,7 +258,7 @@ fn pair(g: &mut Graph, layer: ConvLayer, x: Var, middle: usize, cout: usize, rel
     let mut h = Operand::from(x);
     for (name, c) in [("a", middle), ("b", cout)] {
         let cin = g.shape(h.var).c;
-        let norm = norm_params(g, &format!("{name}.bn"), c);
+        let norm = NormParams::new(g, &format!("{name}.bn"), c);
         let init = Init::Uniform { fan_in: cin };
         h = match layer {
             ConvLayer::Conv3x3 => {
@@ -304,7 +303,7 @@ pub(super) fn checks(suite: &mut Suite) {
     suite.add("norm_conv", |g| {
         let x = g.input([2, 5, 3, 6]);
         let w = g.param("w", &[6, 6], Init::Uniform { fan_in: 6 });
-        let norm = norm_params(g, "bn", 6);
+        let norm = NormParams::new(g, "bn", 6);
         let once = g.pointwise_norm(x, w, 1, norm, true);
         let twice = g.pointwise_norm(once, w, 1, norm, true);
         Checked::new(g.normed(twice), [x])

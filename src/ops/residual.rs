@@ -2,10 +2,9 @@
 
 use super::batch_norm::phase_for;
 use super::norm_conv::{Operand, split, split_grad};
-use super::{Backward, Forward, Operands, Operation, Run, Scratch, Spec};
+use super::{Backward, Forward, NormParams, Operands, Operation, Run, Scratch, Spec};
 use crate::gradcheck::{Checked, Suite, sweep};
 use crate::graph::{Graph, Phase, Var};
-use crate::nn::norm_params;
 use crate::params::Init;
 use moue_kernels::{Branch, Element, ResidualBackward, Shape};
 
@@ -90,7 +89,7 @@ pub(super) fn checks(suite: &mut Suite) {
             let x = g.input(at.x());
             let mut branch = |name: &str, stride| {
                 let w = g.param(name, &[at.c, at.cout], Init::Uniform { fan_in: at.c });
-                let norm = norm_params(g, &format!("{name}.bn"), at.cout);
+                let norm = NormParams::new(g, &format!("{name}.bn"), at.cout);
                 g.pointwise_norm(x, w, stride, norm, false)
             };
             let (main, short) = (branch("main", 1), branch("short", 2));

@@ -1,8 +1,7 @@
 //! Adam.
 
-use crate::ops::Real;
 use crate::params::Params;
-use moue_kernels::{Adam as Constants, Isa};
+use moue_kernels::{Adam as Constants, Element, Isa};
 
 /// Adam (Kingma and Ba 2015) with its moments, flat like the parameters.
 #[derive(Clone, Debug)]
@@ -13,7 +12,7 @@ pub struct Adam<T = f32> {
     isa: Isa,
 }
 
-impl<T: Real> Adam<T> {
+impl<T: Element> Adam<T> {
     /// Decays 0.9 and 0.999, eps 1e-8, as in the paper's section 2.
     pub fn new(params: &Params<T>, lr: f64, isa: Isa) -> Self {
         let zeros = vec![T::default(); params.values.len()];

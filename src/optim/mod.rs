@@ -6,9 +6,8 @@ mod sgd;
 pub use adam::Adam;
 pub use sgd::Sgd;
 
-use crate::ops::Real;
 use crate::params::Params;
-use moue_kernels::Isa;
+use moue_kernels::{Element, Isa};
 use serde::{Deserialize, Serialize};
 
 /// Which optimiser.
@@ -57,7 +56,7 @@ impl Method {
     }
 }
 
-impl<T: Real> Optimizer<T> {
+impl<T: Element> Optimizer<T> {
     /// The method's usual constants.
     pub fn new(method: Method, params: &Params<T>, lr: f64, isa: Isa) -> Self {
         let rule = match method {

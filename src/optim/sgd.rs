@@ -1,8 +1,7 @@
 //! Stochastic gradient descent.
 
-use crate::ops::Real;
 use crate::params::Params;
-use moue_kernels::{Isa, Sgd as Constants};
+use moue_kernels::{Element, Isa, Sgd as Constants};
 
 /// Stochastic gradient descent with Nesterov's momentum (Sutskever et al. 2013, section 2), flat like the parameters.
 #[derive(Clone, Debug)]
@@ -13,7 +12,7 @@ pub struct Sgd<T = f32> {
     isa: Isa,
 }
 
-impl<T: Real> Sgd<T> {
+impl<T: Element> Sgd<T> {
     /// Momentum 0.9.
     pub fn new(params: &Params<T>, lr: f64, isa: Isa) -> Self {
         let momentum = vec![T::default(); params.values.len()];

@@ -36,7 +36,7 @@ impl<'a> Batch<'a> {
         self.0.is_some()
     }
 
-    /// How many of something the batch has, if `here` belong to the images at hand.
+    /// Scales a count over the images at hand to the whole batch.
     pub(crate) fn count(self, here: usize) -> usize {
         self.0.map_or(here, |shared| here / shared.here * shared.images)
     }

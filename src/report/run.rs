@@ -187,7 +187,7 @@ fn summary(document: &mut Document, record: &Record, evaluated: &Evaluated, sets
     } else if evaluated.split == Split::Train {
         document.warning("These are the images that were trained on: this says nothing of other faces.");
     }
-    if !sets.taught(&evaluated.facts) {
+    if !sets.trained_on(&evaluated.facts) {
         let (own, here) = (excerpt(&record.config.data), excerpt(&evaluated.data));
         let (trained, found) = (evaluated.facts.images, sets.train.len());
         document.warning(format!(
@@ -226,12 +226,12 @@ fn curves(document: &mut Document, record: &Record) {
     let caption = "Mean loss of the training images in each epoch.";
     document.figure(parts::chart("loss", curve_chart("loss", Scale::Number, &loss), alt, caption));
 
-    let held = last.held().map_or("held out", |(split, _)| split.name());
+    let held = last.watched().map_or("held out", |(split, _)| split.name());
     let accuracy = [
         parts::curve("training, augmented", rows, |row| Some(row.train_accuracy)),
-        parts::curve(held, rows, EpochRow::held_accuracy),
+        parts::curve(held, rows, EpochRow::watched_accuracy),
     ];
-    let ends = last.held_accuracy().map_or(String::new(), |a| format!(" and on {held} {}", percent(a)));
+    let ends = last.watched_accuracy().map_or(String::new(), |a| format!(" and on {held} {}", percent(a)));
     let alt = format!("Accuracy over epochs, in the end {} in training{ends}", percent(last.train_accuracy));
     let caption = "Accuracy on training images while they are trained on, augmented, and on held-out images after \
                    each epoch.";
@@ -244,7 +244,7 @@ fn curves(document: &mut Document, record: &Record) {
             row.epoch.to_string(),
             format!("{:.4}", row.loss),
             percent(row.train_accuracy),
-            row.held_accuracy().map_or("-".to_owned(), percent),
+            row.watched_accuracy().map_or("-".to_owned(), percent),
             format!("{:.2e}", row.lr),
             format!("{:.0}", row.images_per_second),
             format!("{:.0}", row.seconds),

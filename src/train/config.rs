@@ -206,9 +206,9 @@ impl Config {
         *self == Self { data: self.data.clone(), ..other.clone() }
     }
 
-    /// Whether its first `epochs` are those of a run of `epochs`: a rate that follows a curve over the whole run was
-    /// laid out for one length.
-    pub(crate) fn leads_to(&self, epochs: u64) -> bool {
+    /// Whether it can be stopped or extended at `epochs` with nothing changed before: a rate that follows a curve over
+    /// the whole run was laid out for one length.
+    pub(crate) fn is_laid_out_for(&self, epochs: u64) -> bool {
         self.epochs == epochs || !matches!(self.schedule, Schedule::Cosine | Schedule::Restarts)
     }
 

@@ -70,8 +70,9 @@ impl Sets {
         self.held.last()
     }
 
-    /// Whether weights with these facts were trained on the images here; where they have no checksum, on as many.
-    pub fn taught(&self, facts: &Facts) -> bool {
+    /// Whether the images here are those that weights with these facts were trained on; where they have no checksum,
+    /// whether they are as many.
+    pub fn trained_on(&self, facts: &Facts) -> bool {
         match facts.trained_on {
             Some(checksum) => checksum == self.fingerprint(),
             None => facts.images == self.train.len(),
@@ -79,11 +80,11 @@ impl Sets {
     }
 
     /// Whether the images of `split` here chose the epoch of weights with these facts; where they have no checksum,
-    /// those of the same name beside as many training images.
+    /// whether the split has the same name and there are as many training images.
     pub fn chose(&self, split: Split, facts: &Facts) -> bool {
         match (facts.watched, self.split(split)) {
             (Some(watched), Some(faces)) => watched == checksum(faces),
-            _ => facts.split.as_deref() == Some(split.name()) && self.taught(facts),
+            _ => facts.split.as_deref() == Some(split.name()) && self.trained_on(facts),
         }
     }
 

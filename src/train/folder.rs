@@ -9,8 +9,8 @@
 //! | `checkpoint.bin`, `checkpoint-previous.bin` | what `--resume` needs |
 //! | `lock` | nothing; locked while a process works on the run |
 
+use super::checkpoint;
 use super::{Config, EpochRow, MAX_EPOCHS};
-use crate::checkpoint;
 use crate::error::{Error, Result};
 use crate::files::{read_file, remove_abandoned, write_atomically};
 use crate::output::errln;
@@ -151,7 +151,7 @@ impl RunFolder {
     pub(super) fn load_config(folder: &Path) -> Result<Config> {
         let path = folder.join(CONFIG);
         if !path.exists() {
-            return Err(Error::format(folder, "no run to resume: neither checkpoint nor config.json"));
+            return Err(Error::format(folder, "not the folder of a run: neither checkpoint nor config.json"));
         }
         Config::parse(&path, &read_file(&path, MAX_CONFIG)?)
     }
@@ -205,17 +205,12 @@ impl Record {
     /// [`Error::Format`] if there is no run or a line cannot be read; [`Error::Io`].
     pub fn read(path: &Path) -> Result<Self> {
         fs::metadata(path).map_err(Error::io(path))?;
-        let config = path.join(CONFIG);
-        if !config.exists() {
-            return Err(Error::format(path, "not the folder of a run: no config.json"));
-        }
-        let config = Config::parse(&config, &read_file(&config, MAX_CONFIG)?)?;
-        let metrics = path.join(METRICS);
-        let text = if metrics.exists() { read_text(&metrics)? } else { String::new() };
+        let config = RunFolder::load_config(path)?;
         let row = |(i, line): (usize, &str)| {
-            serde_json::from_str(line).map_err(|e| Error::format(&metrics, format!("line {}: {e}", i + 1)))
+            let at = |e| Error::format(path.join(METRICS), format!("line {}: {e}", i + 1));
+            serde_json::from_str(line).map_err(at)
         };
-        let rows = text.lines().enumerate().map(row).collect::<Result<_>>()?;
+        let rows = RunFolder::read_metrics(path)?.lines().enumerate().map(row).collect::<Result<_>>()?;
         Ok(Self { path: path.to_owned(), config, rows })
     }
 
@@ -226,7 +221,7 @@ impl Record {
 
     /// Whether it is, or will come to be, a run of `epochs`.
     pub(crate) fn leads_to(&self, epochs: u64) -> bool {
-        self.epochs() <= epochs && self.config.leads_to(epochs)
+        self.epochs() <= epochs && self.config.is_laid_out_for(epochs)
     }
 
     /// Weights of the best epoch.

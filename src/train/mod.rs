@@ -2,6 +2,7 @@
 //! of results, checkpoints and resuming.
 
 mod average;
+pub(crate) mod checkpoint;
 mod config;
 mod console;
 mod data;
@@ -16,9 +17,8 @@ mod resume;
 mod session;
 mod trainer;
 
-pub(crate) use average::Average;
 pub use config::{Augmentation, Config, Fold, Folding, Refinements, Schedule};
-pub(crate) use config::{MAX_BATCH, MAX_COPIES, MAX_EPOCHS, MAX_STEPS};
+pub(crate) use config::{MAX_BATCH, MAX_COPIES, MAX_EPOCHS};
 pub use data::Sets;
 pub(crate) use distillation::is_share;
 pub use distillation::{Distillation, Teachers};

@@ -154,23 +154,23 @@ pub struct EpochRow {
 
 impl EpochRow {
     /// The watched split and the accuracy on it, if there is one.
-    pub fn held(&self) -> Option<(Split, f64)> {
+    pub fn watched(&self) -> Option<(Split, f64)> {
         let validation = self.validation_accuracy.map(|accuracy| (Split::Validation, accuracy));
         validation.or(self.test_accuracy.map(|accuracy| (Split::Test, accuracy)))
     }
 
     /// Accuracy on the watched split, if there is one.
-    pub fn held_accuracy(&self) -> Option<f64> {
-        self.held().map(|(_, accuracy)| accuracy)
+    pub fn watched_accuracy(&self) -> Option<f64> {
+        self.watched().map(|(_, accuracy)| accuracy)
     }
 
     /// As a line for people.
     pub fn line(&self, epochs: u64) -> String {
-        let held = self
-            .held()
+        let watched = self
+            .watched()
             .map_or(String::new(), |(split, accuracy)| format!(", {split} {:.2} %", 100.0 * accuracy));
         format!(
-            "epoch {}/{epochs}: loss {:.4}, train {:.2} %{held}, {:.0} images/s",
+            "epoch {}/{epochs}: loss {:.4}, train {:.2} %{watched}, {:.0} images/s",
             self.epoch,
             self.loss,
             100.0 * self.train_accuracy,

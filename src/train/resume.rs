@@ -1,8 +1,8 @@
 //! Continuing a run.
 
+use super::checkpoint::{self, Checkpoint, State};
 use super::folder::BEST;
 use super::{Config, Options, RunFolder, Session, Sets};
-use crate::checkpoint::{self, Checkpoint, State};
 use crate::error::{Error, Result};
 use crate::output::errln;
 use crate::parallel::Cooperation;

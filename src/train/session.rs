@@ -1,5 +1,6 @@
 //! A run: epochs of steps, evaluation, files, interruption and resuming.
 
+use super::checkpoint::State;
 use super::config::PATIENCE;
 use super::console::Console;
 use super::data::checksum;
@@ -10,7 +11,6 @@ use super::{
     Teachers, Trainer,
 };
 use crate::archive::not_finite;
-use crate::checkpoint::State;
 use crate::error::{Error, Result};
 use crate::infer::Forward;
 use crate::output::quoted;
@@ -193,7 +193,7 @@ impl<'a> Session<'a> {
             return Self::begin(config, sets, folder, options)?.run(stop);
         }
         let there = RunFolder::load_config(path)?;
-        if !there.leads_to(config.epochs) {
+        if !there.is_laid_out_for(config.epochs) {
             let reason =
                 format!("its learning rate was laid out for {} epochs; choose another --out", there.epochs);
             return Err(Error::format(path, reason));

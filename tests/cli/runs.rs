@@ -204,7 +204,10 @@ fn a_run_without_a_checkpoint_starts_again() {
         );
     }
     let message = failure(&["train", "--resume", text(folder.path())], 1);
-    assert!(message.contains(text(folder.path())) && message.contains("no run to resume"), "{message}");
+    assert!(
+        message.contains(text(folder.path())) && message.contains("not the folder of a run"),
+        "{message}"
+    );
     assert!(
         ["lock", "log.txt"].iter().all(|name| !folder.path().join(name).exists()),
         "left something there"

@@ -62,7 +62,7 @@ pub(crate) fn image<S: Simd, E: Epilogue>(
 /// multiply-adds. (Tiles of six pixels by 16 channels need fewer broadcasts, but the compiler made them all ahead,
 /// kept them in memory and half of the accumulators too: 26 us an image of 48x48 -> 32.)
 #[inline(always)]
-#[allow(clippy::too_many_arguments)]
+#[allow(clippy::too_many_arguments, reason = "the operands and the part of a convolution")]
 fn eight_columns<S: Simd, E: Epilogue>(
     s: S,
     [above, here, below]: &Around,

@@ -127,7 +127,7 @@ pub(crate) fn floor(relu: bool) -> f32 {
 }
 
 #[inline(always)]
-#[allow(clippy::too_many_arguments)]
+#[allow(clippy::too_many_arguments, reason = "the operands of a norm")]
 fn chunk_apply<S: Simd, const N: usize>(
     s: S,
     c: usize,

@@ -16,10 +16,10 @@ pub(crate) const fn sums_len(conv: &Conv) -> usize {
 /// Sums of one point and one panel: for every input, two vectors.
 type Sums = [[[f32; LANES]; 2]];
 
-/// Adds what rows `rows` of the tiles of one image contribute to `sums`; with `first` overwrites them. `scratch` has as many elements as
-/// the forward pass wants.
+/// Adds what rows `rows` of the tiles of one image contribute to `sums`; with `first` overwrites them. `scratch` has as
+/// many elements as the forward pass wants.
 #[inline(always)]
-#[allow(clippy::too_many_arguments)]
+#[allow(clippy::too_many_arguments, reason = "the operands and the part of a gradient")]
 pub(crate) fn winograd_dw<S: Simd>(
     s: S,
     conv: &Conv,

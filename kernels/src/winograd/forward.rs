@@ -118,7 +118,7 @@ pub(crate) fn sides(a: Map, b: Map, work: &mut [f32]) -> [Side<'_>; 2] {
 /// left between those columns and the columns of y, so that no more than six of the 36 points are in the
 /// first-level cache at a time. What neighbouring tiles share is transformed once (20 instead of 22 lines a tile).
 #[inline(always)]
-#[allow(clippy::too_many_arguments)]
+#[allow(clippy::too_many_arguments, reason = "the operands and the part of a convolution")]
 pub(crate) fn winograd_rows<S: Simd, E: Epilogue>(
     s: S,
     conv: &Conv,
@@ -172,7 +172,7 @@ pub(crate) fn winograd_rows<S: Simd, E: Epilogue>(
 /// The products at row `i` of the points: for each, [tiles x inputs] times [inputs x outputs]. Tiles come six at a
 /// time; the last ones beyond `tiles` are garbage that nobody reads.
 #[inline(always)]
-#[allow(clippy::too_many_arguments)]
+#[allow(clippy::too_many_arguments, reason = "the operands and the part of a convolution")]
 fn multiply<S: Simd>(
     s: S,
     tiles: usize,
@@ -198,7 +198,7 @@ fn multiply<S: Simd>(
 
 /// Six tiles at point `j` of the row times one panel.
 #[inline(always)]
-#[allow(clippy::too_many_arguments)]
+#[allow(clippy::too_many_arguments, reason = "the operands and the part of a convolution")]
 fn six<S: Simd>(
     s: S,
     j: usize,

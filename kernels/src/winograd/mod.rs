@@ -157,7 +157,7 @@ pub(crate) fn winograd_weights(isa: Isa, conv: &Conv, w: &[f32], points: &mut [f
 }
 
 /// The forward pass with transformed weights, cut into tasks; `work` holds [`winograd_work_len`] elements.
-#[allow(clippy::too_many_arguments)]
+#[allow(clippy::too_many_arguments, reason = "the operands of a convolution")]
 pub(crate) fn winograd_transformed<E: Epilogue>(
     isa: Isa,
     conv: &Conv,

@@ -1,6 +1,6 @@
 //! Frames of a film on stdin, as `ffmpeg -f mjpeg -` and `ffmpeg -f rawvideo -pix_fmt gray -` write them.
 
-use super::inputs::Item;
+use super::inputs::{Content, Item};
 use image::{DynamicImage, GrayImage, RgbImage};
 use moue_datasets::decode::MAX_DIMENSION;
 use std::io::{BufRead, BufReader, ErrorKind, Read};
@@ -14,10 +14,8 @@ const MAX_FRAME: usize = 64 << 20;
 pub(super) enum Pixels {
     /// One JPEG file after the other.
     Mjpeg,
-    /// Width and height; a byte a pixel.
-    Grey(u32, u32),
-    /// Width and height; three bytes a pixel.
-    Rgb(u32, u32),
+    /// One byte (grey) or three (RGB) a pixel.
+    Raw { width: u32, height: u32, channels: u8 },
 }
 
 impl FromStr for Pixels {
@@ -32,11 +30,12 @@ impl FromStr for Pixels {
             let (width, height) = size.split_once('x')?;
             let side = |text: &str| text.parse().ok().filter(|side| (1..=MAX_DIMENSION).contains(side));
             let (width, height) = (side(width)?, side(height)?);
-            match kind {
-                "gray" | "grey" => Some(Self::Grey(width, height)),
-                "rgb24" => Some(Self::Rgb(width, height)),
-                _ => None,
-            }
+            let channels = match kind {
+                "gray" | "grey" => 1,
+                "rgb24" => 3,
+                _ => return None,
+            };
+            Some(Self::Raw { width, height, channels })
         };
         sized().ok_or("expected mjpeg, gray:WIDTHxHEIGHT or rgb24:WIDTHxHEIGHT".to_owned())
     }
@@ -55,37 +54,26 @@ pub(super) fn items(
             return None;
         }
         let frame = match pixels {
-            Pixels::Mjpeg => next_jpeg(&mut reader).map(|frame| frame.map(Frame::Encoded)),
-            Pixels::Grey(..) | Pixels::Rgb(..) => {
-                next_raw(&mut reader, pixels).map(|f| f.map(Frame::Picture))
+            Pixels::Mjpeg => next_jpeg(&mut reader).map(|frame| frame.map(Content::Bytes)),
+            Pixels::Raw { width, height, channels } => {
+                let frame = next_raw(&mut reader, width, height, channels);
+                frame.map(|frame| frame.map(Content::Picture))
             }
         };
-        let number = number.next()?;
-        match frame {
-            Ok(None) => None,
-            Ok(Some(Frame::Encoded(bytes))) => Some(Item::encoded_frame(number, Ok(bytes))),
-            Ok(Some(Frame::Picture(picture))) => Some(Item::picture_frame(number, Ok(picture))),
-            Err(error) => {
-                ended = true;
-                Some(Item::encoded_frame(number, Err(error)))
-            }
-        }
+        ended = frame.is_err();
+        let content = frame.unwrap_or_else(|error| Some(Content::Nothing(error)))?;
+        Some(Item::frame(number.next()?, content))
     })
 }
 
-enum Frame {
-    Encoded(Vec<u8>),
-    Picture(DynamicImage),
-}
-
 /// The next frame; `None` at the end of the film.
-fn next_raw(reader: &mut impl Read, pixels: Pixels) -> Result<Option<DynamicImage>, String> {
-    let (width, height, channels) = match pixels {
-        Pixels::Rgb(width, height) => (width, height, 3),
-        Pixels::Grey(width, height) => (width, height, 1),
-        Pixels::Mjpeg => return Ok(None),
-    };
-    let length = u64::from(width) * u64::from(height) * channels;
+fn next_raw(
+    reader: &mut impl Read,
+    width: u32,
+    height: u32,
+    channels: u8,
+) -> Result<Option<DynamicImage>, String> {
+    let length = u64::from(width) * u64::from(height) * u64::from(channels);
     let mut bytes = Vec::new();
     reader.take(length).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
     match bytes.len() as u64 {
@@ -212,12 +200,14 @@ mod tests {
     fn raw_frames_have_their_size() {
         let film = (0..14).collect::<Vec<u8>>();
         let mut reader = Cursor::new(film);
-        let grey = Pixels::from_str("gray:3x2").unwrap();
-        assert_eq!(next_raw(&mut reader, grey).unwrap().unwrap().into_luma8().into_raw(), [0, 1, 2, 3, 4, 5]);
-        let rgb = Pixels::from_str("rgb24:1x2").unwrap();
-        assert_eq!(next_raw(&mut reader, rgb).unwrap().unwrap().into_rgb8().into_raw(), [6, 7, 8, 9, 10, 11]);
-        assert!(next_raw(&mut reader, rgb).unwrap_err().contains("2 of 6 bytes"));
-        assert_eq!(next_raw(&mut reader, rgb), Ok(None));
+        let mut next = |text: &str| match Pixels::from_str(text).unwrap() {
+            Pixels::Raw { width, height, channels } => next_raw(&mut reader, width, height, channels),
+            Pixels::Mjpeg => unreachable!(),
+        };
+        assert_eq!(next("gray:3x2").unwrap().unwrap().into_luma8().into_raw(), [0, 1, 2, 3, 4, 5]);
+        assert_eq!(next("rgb24:1x2").unwrap().unwrap().into_rgb8().into_raw(), [6, 7, 8, 9, 10, 11]);
+        assert!(next("rgb24:1x2").unwrap_err().contains("2 of 6 bytes"));
+        assert_eq!(next("rgb24:1x2"), Ok(None));
         for text in ["", "mjpg", "gray:0x1", "gray:1", "gray:99999x1", "yuv:1x1", "rgb24:1x-1"] {
             assert!(Pixels::from_str(text).is_err(), "{text}");
         }

@@ -24,11 +24,16 @@ pub(super) struct Item {
     content: Content,
 }
 
+/// Where the picture is.
 #[derive(Debug)]
-enum Content {
+pub(super) enum Content {
+    /// At the path.
     File,
+    /// Here, as a file has it.
     Bytes(Vec<u8>),
+    /// Here, decoded.
     Picture(DynamicImage),
+    /// Nowhere, for this reason.
     Nothing(String),
 }
 
@@ -50,17 +55,8 @@ impl Item {
         Self { path: path.to_owned(), frame: None, name: PathBuf::new(), content }
     }
 
-    /// A frame on stdin, an encoded picture.
-    pub(super) fn encoded_frame(number: u64, bytes: std::result::Result<Vec<u8>, String>) -> Self {
-        Self::frame(number, bytes.map_or_else(Content::Nothing, Content::Bytes))
-    }
-
     /// A frame on stdin.
-    pub(super) fn picture_frame(number: u64, picture: std::result::Result<DynamicImage, String>) -> Self {
-        Self::frame(number, picture.map_or_else(Content::Nothing, Content::Picture))
-    }
-
-    fn frame(number: u64, content: Content) -> Self {
+    pub(super) fn frame(number: u64, content: Content) -> Self {
         let path = PathBuf::from("-");
         Self { name: PathBuf::from(format!("frame{number}")), path, frame: Some(number), content }
     }

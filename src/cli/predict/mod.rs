@@ -127,12 +127,16 @@ impl Args {
 
 pub(super) fn run(args: Args, context: &Context) -> Result<()> {
     let classifier = args.classifier.load(context)?;
-    let report = Report::new(args.format(context.json), classifier.classes());
+    let mut report = Report::new(args.format(context.json), classifier.classes());
     let pictures = Pictures::new(&args, &classifier, context)?;
     let mut recogniser = Recogniser { classifier, finder: args.finder() };
     let tracker = args.frames.is_some().then(|| Tracker::new(args.smooth.unwrap_or(SMOOTH)));
     let source = Source::open(&args, &pictures.folders()?, context)?;
-    let told = tell(source, &mut recogniser, tracker, report, pictures)?;
+    report.begin();
+    let told = tell(source, &mut recogniser, tracker, &mut report, pictures);
+    // After an error, too: what was told until then is whole.
+    report.finish();
+    let told = told?;
     if told.pictures > 0 && told.failed == told.pictures && args.watch.is_none() {
         return Err(Error::NoPicture);
     }
@@ -207,20 +211,6 @@ struct Told {
 
 /// Recognises and tells everything.
 fn tell(
-    source: Source,
-    recogniser: &mut Recogniser,
-    tracker: Option<Tracker>,
-    mut report: Report,
-    pictures: Pictures,
-) -> Result<Told> {
-    report.begin();
-    let told = tell_all(source, recogniser, tracker, &mut report, pictures);
-    // After an error, too: what was told until then is whole.
-    report.finish();
-    told
-}
-
-fn tell_all(
     source: Source,
     recogniser: &mut Recogniser,
     mut tracker: Option<Tracker>,

@@ -78,6 +78,8 @@ pub struct Experiment {
     pub seeds: u64,
     /// What is changed of the paper's recipe.
     pub change: fn(&mut Config),
+    /// Whether the change is there to choose a recipe by.
+    pub is_choice: bool,
 }
 
 /// One training of an experiment.
@@ -106,6 +108,7 @@ const fn fer(name: &'static str, title: &'static str, model: Model) -> Experimen
         protocol: Protocol::Splits,
         seeds: 1,
         change: unchanged,
+        is_choice: false,
     }
 }
 
@@ -113,13 +116,13 @@ fn unchanged(_: &mut Config) {}
 
 /// DNN + CBAM with one thing that the paper leaves out.
 const fn beyond(name: &'static str, title: &'static str, change: fn(&mut Config)) -> Experiment {
-    Experiment { change, ..fer(name, title, dnn(CbamPosition::Block4, Loss::Softmax)) }
+    Experiment { change, is_choice: true, ..fer(name, title, dnn(CbamPosition::Block4, Loss::Softmax)) }
 }
 
 /// DNN-CBAM on each fold of `source` in turn.
 const fn folds(name: &'static str, title: &'static str, source: Source, protocol: Protocol) -> Experiment {
     let model = dnn(CbamPosition::Block4, Loss::AM_SOFTMAX);
-    Experiment { name, title, model, source, protocol, seeds: 1, change: unchanged }
+    Experiment { name, title, model, source, protocol, seeds: 1, change: unchanged, is_choice: false }
 }
 
 /// Folds of images, and of persons, that are trained on in new versions in every epoch.
@@ -221,24 +224,47 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// As a word.
-    pub fn state(&self) -> &'static str {
+    /// In one word.
+    pub fn state(&self) -> State {
         match (self.epochs, &self.missing) {
-            (epochs, _) if epochs >= self.of => "finished",
-            (0, _) if self.other_length > 0 => "other length",
-            (0, Some(_)) => "missing data",
-            (0, None) => "not run",
-            _ => "begun",
+            (epochs, _) if epochs >= self.of => State::Finished,
+            (0, _) if self.other_length > 0 => State::OtherLength,
+            (0, Some(_)) => State::MissingData,
+            (0, None) => State::NotRun,
+            _ => State::Begun,
+        }
+    }
+}
+
+/// How far an experiment has come, in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// All of its runs have had their epochs.
+    Finished,
+    /// Some epochs are over.
+    Begun,
+    /// What there is are runs of another length.
+    OtherLength,
+    /// No epoch is over.
+    NotRun,
+    /// Nor can there be one.
+    MissingData,
+}
+
+impl State {
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Finished => "finished",
+            Self::Begun => "begun",
+            Self::OtherLength => "other length",
+            Self::NotRun => "not run",
+            Self::MissingData => "missing data",
         }
     }
 }
 
 impl Experiment {
-    /// Whether it is one change of the recipe, there to choose by.
-    pub fn is_choice(&self) -> bool {
-        self.name.starts_with("beyond-")
-    }
-
     /// Its runs.
     pub fn runs(&self) -> Vec<Run> {
         match self.protocol {
@@ -325,7 +351,7 @@ impl Experiment {
         }
         // Damaged ones cost their own row, in the report.
         let Ok(weights) = Weights::load(&record.last()) else { return Ok(()) };
-        if Sets::new(data.dataset.clone(), &record.config)?.taught(&weights.facts) {
+        if Sets::new(data.dataset.clone(), &record.config)?.trained_on(&weights.facts) {
             return Ok(());
         }
         let reason = format!("was not trained on the images of {}; choose another --out", data.spec);
@@ -386,17 +412,17 @@ mod tests {
         let named = |name| EXPERIMENTS.into_iter().find(|e| e.name == name).unwrap();
         let progress = |name, inputs: &Inputs| named(name).progress(&[], inputs, None);
         let nothing = progress("ckplus-dnn-cbam", &Inputs::default());
-        assert_eq!((nothing.state(), nothing.of), ("missing data", 1500));
+        assert_eq!((nothing.state(), nothing.of), (State::MissingData, 1500));
         assert_eq!(nothing.missing.as_deref(), Some("no CK+ was given"));
         let data = Data { spec: "synthetic".into(), limit: None, dataset: few_faces() };
         let train_only = Dataset { validation: None, test: None, ..data.dataset.clone() };
         let train_only = Data { dataset: train_only, ..data.clone() };
         let inputs = Inputs { fer2013: Some(train_only), ckplus: None };
         assert!(progress("fer-dnn", &inputs).missing.unwrap().contains("neither a validation"));
-        assert_eq!(progress("fer-folds", &inputs).state(), "not run");
+        assert_eq!(progress("fer-folds", &inputs).state(), State::NotRun);
         let inputs = Inputs { fer2013: None, ckplus: Some(data) };
-        assert_eq!(progress("ckplus-dnn-cbam", &inputs).state(), "not run");
+        assert_eq!(progress("ckplus-dnn-cbam", &inputs).state(), State::NotRun);
         assert!(progress("ckplus-by-person", &inputs).missing.unwrap().contains("who is on an image"));
-        assert_eq!(progress("fer-dnn", &inputs).state(), "missing data");
+        assert_eq!(progress("fer-dnn", &inputs).state(), State::MissingData);
     }
 }

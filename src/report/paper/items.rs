@@ -2,7 +2,7 @@
 
 use super::experiments::BASE;
 use super::outcome::RECENT;
-use super::{Data, Inputs, Mean, Measure, Measured, NOT_RUN, NOT_STATED, Outcome, Source};
+use super::{Data, Inputs, Mean, Measure, Measured, NOT_RUN, NOT_STATED, Outcome, Source, State};
 use crate::error::Result;
 use crate::report::chart::{Curve, Scale, curve_chart};
 use crate::report::parts::{self, percent};
@@ -44,8 +44,8 @@ const CKPLUS: [(&str, &str); 4] = [
     ("ckplus-by-person", NOT_STATED),
 ];
 
-fn named<'a>(outcomes: &'a [Outcome], name: &str) -> Option<&'a Outcome> {
-    outcomes.iter().find(|outcome| outcome.experiment.name == name)
+fn named<'a>(outcomes: &'a [Outcome], name: &str) -> &'a Outcome {
+    outcomes.iter().find(|outcome| outcome.experiment.name == name).expect("all experiments have an outcome")
 }
 
 /// In percent, with the deviation of folds or seeds.
@@ -108,7 +108,7 @@ pub(super) fn introduction(document: &mut Document, outcomes: &[Outcome], inputs
             None => document.warning(format!("{name} was not given: what needs it cannot be run or measured.")),
         }
     }
-    let finished = outcomes.iter().filter(|o| o.progress.state() == "finished").count();
+    let finished = outcomes.iter().filter(|o| o.progress.state() == State::Finished).count();
     let short =
         outcomes.iter().filter(|o| !o.runs.is_empty() && o.epochs < o.experiment.epochs(None)).count();
     document.text(format!(
@@ -162,7 +162,7 @@ fn accuracy_table(caption: &str, rows: &[(&str, &str)], outcomes: &[Outcome]) ->
     let columns = ["model", "paper", "ours", &recent_epochs, "epochs asked for", "ours was measured on"];
     let mut table = Table::new(caption, &columns);
     for (name, papers) in rows {
-        let Some(outcome) = named(outcomes, name) else { continue };
+        let outcome = named(outcomes, name);
         table.row([
             outcome.experiment.title.to_owned(),
             (*papers).to_owned(),
@@ -210,15 +210,13 @@ pub(super) fn beyond_the_paper(document: &mut Document, outcomes: &[Outcome]) {
     ];
     let mut table = Table::new("One change at a time, on FER2013", &columns);
     let base = named(outcomes, BASE);
-    let changed = outcomes.iter().filter(|outcome| outcome.experiment.is_choice());
-    for (title, outcome) in
-        base.map(|base| ("none", base)).into_iter().chain(changed.map(|o| (o.experiment.title, o)))
-    {
+    let changed = outcomes.iter().filter(|outcome| outcome.experiment.is_choice);
+    for (title, outcome) in [("none", base)].into_iter().chain(changed.map(|o| (o.experiment.title, o))) {
         let against = |measure: Measure| {
-            let other = base.filter(|base| base.experiment.name != outcome.experiment.name);
-            other.and_then(|base| outcome.against(base, measure)).map_or("-".to_owned(), points)
+            let difference = outcome.against(base, measure).filter(|_| outcome.experiment.is_choice);
+            difference.map_or("-".to_owned(), points)
         };
-        let held = outcome.runs.first().and_then(|run| run.record.rows.last()?.held());
+        let held = outcome.runs.first().and_then(|run| run.record.rows.last()?.watched());
         table.row([
             title.to_owned(),
             by(outcome, Measured::last, std::iter::empty()),
@@ -242,10 +240,9 @@ pub(super) fn beyond_the_paper(document: &mut Document, outcomes: &[Outcome]) {
         ("ten-crop", |run| run.with_views(Views::TenCrop), |run| run.gained_with(Views::TenCrop)),
     ];
     for (name, measure, gained) in views {
-        let reasons = base.iter().flat_map(|base| &base.runs).filter_map(|run| run.by_views.as_ref().err());
-        let accuracy = base.map_or(NOT_RUN.to_owned(), |base| by(base, measure, reasons));
-        let gained = base.and_then(|base| base.mean(gained));
-        table.row([name.to_owned(), accuracy, gained.map_or("-".to_owned(), points)]);
+        let reasons = base.runs.iter().filter_map(|run| run.by_views.as_ref().err());
+        let gained = base.mean(gained).map_or("-".to_owned(), points);
+        table.row([name.to_owned(), by(base, measure, reasons), gained]);
     }
     document.table(table);
 }
@@ -260,7 +257,7 @@ pub(super) fn accuracy_ckplus(document: &mut Document, outcomes: &[Outcome], inp
     );
     // Its sequences show a person several times, also where the files are not named by whom they show.
     let persons = inputs.get(Source::CkPlus).is_none_or(|data| data.spec != SYNTHETIC);
-    let by_image = named(outcomes, CKPLUS[0].0).and_then(|outcome| outcome.experiment.runs()[0].fold);
+    let by_image = named(outcomes, CKPLUS[0].0).experiment.runs()[0].fold;
     for leak in by_image.iter().flat_map(|fold| fold.leaks(persons)) {
         document.warning(format!("But for the last row the folds are {leak}."));
     }
@@ -271,7 +268,7 @@ pub(super) fn confusion(document: &mut Document, outcomes: &[Outcome]) {
     for (table, name, file) in
         [("Table 6", "fer-dnn-cbam", "confusion-fer2013"), ("Table 7", "ckplus-dnn-cbam", "confusion-ckplus")]
     {
-        let Some(outcome) = named(outcomes, name) else { continue };
+        let outcome = named(outcomes, name);
         document.heading(format!("{table}: confusion on {}", outcome.experiment.source.name()));
         let mut runs = outcome.evaluated();
         let (Some(first), Some(provenance)) = (runs.next(), outcome.shown_provenance()) else {
@@ -303,9 +300,8 @@ fn sources<'a>(
 
 /// What is missing of the experiments `names`.
 fn absent(document: &mut Document, outcomes: &[Outcome], names: &[&str]) {
-    let missing: Vec<&str> = (names.iter().copied())
-        .filter(|name| named(outcomes, name).is_some_and(|outcome| outcome.runs.is_empty()))
-        .collect();
+    let missing: Vec<&str> =
+        (names.iter().copied()).filter(|name| named(outcomes, name).runs.is_empty()).collect();
     if !missing.is_empty() {
         document.text(format!("Not run: {}.", missing.join(", ")));
     }
@@ -314,7 +310,7 @@ fn absent(document: &mut Document, outcomes: &[Outcome], names: &[&str]) {
 pub(super) fn cbam_positions(document: &mut Document, outcomes: &[Outcome]) {
     document.heading("Figure 6: loss by the position of the CBAM");
     let begun: Vec<(&str, &Outcome)> = (POSITIONS.iter())
-        .filter_map(|(label, name)| Some((*label, named(outcomes, name)?)))
+        .map(|(label, name)| (*label, named(outcomes, name)))
         .filter(|(_, outcome)| !outcome.runs.is_empty())
         .collect();
     if !begun.is_empty() {
@@ -356,24 +352,23 @@ pub(super) fn augmentation(document: &mut Document, inputs: &Inputs) -> Result<(
 pub(super) fn accuracy_curves(document: &mut Document, outcomes: &[Outcome]) {
     document.heading("Figure 10: accuracy by epoch on FER2013");
     let models: Vec<&Outcome> = (FER2013.iter())
-        .filter_map(|(name, _)| named(outcomes, name))
+        .map(|(name, _)| named(outcomes, name))
         .filter(|outcome| !outcome.runs.is_empty())
         .collect();
-    let watched = |row: &EpochRow| row.held().map(|(split, _)| split);
+    let watched = |row: &EpochRow| row.watched().map(|(split, _)| split);
     let held = |outcome: &&Outcome| {
-        parts::curve(outcome.experiment.title, &outcome.runs[0].record.rows, EpochRow::held_accuracy)
+        parts::curve(outcome.experiment.title, &outcome.runs[0].record.rows, EpochRow::watched_accuracy)
     };
     let curves: Vec<Curve> = models.iter().map(held).collect();
     curves_figure(document, "accuracy-fer2013", &curves, &sources(models.iter().copied(), watched));
     absent(document, outcomes, &FER2013.map(|(name, _)| name));
 
     document.heading("Figure 11: accuracy by epoch on CK+");
-    if let Some(outcome) = named(outcomes, "ckplus-dnn-cbam") {
-        let fold = |run: &Measured| parts::curve(&run.name(), &run.record.rows, EpochRow::held_accuracy);
-        let curves: Vec<Curve> = outcome.runs.iter().map(fold).collect();
-        curves_figure(document, "accuracy-ckplus", &curves, &sources([outcome], watched));
-        absent(document, outcomes, &[outcome.experiment.name]);
-    }
+    let outcome = named(outcomes, "ckplus-dnn-cbam");
+    let fold = |run: &Measured| parts::curve(&run.name(), &run.record.rows, EpochRow::watched_accuracy);
+    let curves: Vec<Curve> = outcome.runs.iter().map(fold).collect();
+    curves_figure(document, "accuracy-ckplus", &curves, &sources([outcome], watched));
+    absent(document, outcomes, &[outcome.experiment.name]);
 }
 
 fn curves_figure(document: &mut Document, name: &'static str, curves: &[Curve], sources: &str) {
@@ -391,7 +386,7 @@ fn curves_figure(document: &mut Document, name: &'static str, curves: &[Curve], 
 
 pub(super) fn mistakes(document: &mut Document, outcomes: &[Outcome]) -> Result<()> {
     document.heading("Figure 12: misclassified faces");
-    let Some(outcome) = named(outcomes, "fer-dnn-cbam") else { return Ok(()) };
+    let outcome = named(outcomes, "fer-dnn-cbam");
     let mistakes = outcome.mistakes(MISTAKES);
     match (outcome.evaluated().next(), outcome.shown_provenance()) {
         (Some(first), Some(provenance)) if !mistakes.is_empty() => {

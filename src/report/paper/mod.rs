@@ -8,7 +8,7 @@ mod items;
 mod outcome;
 mod platform;
 
-pub use experiments::{Data, EXPERIMENTS, Experiment, Found, Inputs, Progress, Protocol, Run, Source};
+pub use experiments::{Data, EXPERIMENTS, Experiment, Found, Inputs, Progress, Protocol, Run, Source, State};
 pub use outcome::{Mean, Measure, Measured, Outcome};
 
 use super::{Document, Table, parts};
@@ -22,6 +22,9 @@ const NOT_RUN: &str = "not run";
 ///
 /// # Errors
 /// A sheet of faces that cannot be drawn.
+///
+/// # Panics
+/// If one of the experiments has no outcome.
 pub fn paper_report(outcomes: &[Outcome], inputs: &Inputs, command: &str, isa: Isa) -> Result<Document> {
     let mut document = Document::new("The paper's tables and figures, and ours");
     items::introduction(&mut document, outcomes, inputs, command);
@@ -48,9 +51,10 @@ fn experiments_table(outcomes: &[Outcome]) -> Table {
     let mut table = Table::new("Experiments and how far they have come", &columns);
     for outcome in outcomes {
         let Outcome { experiment, progress, .. } = outcome;
+        let state = progress.state();
         let state = match &progress.missing {
-            Some(reason) if progress.state() == "missing data" => format!("missing data: {reason}"),
-            _ => progress.state().to_owned(),
+            Some(reason) if state == State::MissingData => format!("{}: {reason}", state.name()),
+            _ => state.name().to_owned(),
         };
         table.row([
             experiment.name.to_owned(),

@@ -40,7 +40,7 @@ impl Measured {
 
     /// Accuracy on the watched images after the last epoch.
     pub fn last(&self) -> Option<f64> {
-        self.record.rows.last()?.held_accuracy()
+        self.record.rows.last()?.watched_accuracy()
     }
 
     /// The same with `views` of each face.
@@ -58,7 +58,7 @@ impl Measured {
     pub fn recent(&self) -> Option<f64> {
         let rows = &self.record.rows;
         let last = &rows[rows.len().saturating_sub(RECENT)..];
-        let sum: Option<f64> = last.iter().map(EpochRow::held_accuracy).sum();
+        let sum: Option<f64> = last.iter().map(EpochRow::watched_accuracy).sum();
         Some(sum? / last.len() as f64)
     }
 
@@ -251,7 +251,7 @@ impl Outcome {
 fn evaluate(experiment: Experiment, record: &Record, data: &Data, isa: Isa) -> Result<Evaluated> {
     let sets = Sets::new(data.dataset.clone(), &record.config)?;
     let [watched, tested] = [sets.watched(), sets.tested()].map(|held| held.map(|(split, _)| *split));
-    let split = if experiment.is_choice() { watched } else { tested };
+    let split = if experiment.is_choice { watched } else { tested };
     let weights = if watched == split { record.last() } else { record.best() };
     Evaluated::measure(&mut Classifier::load(&weights, isa)?, &weights, &sets, split, &data.spec)
 }
@@ -260,12 +260,14 @@ fn evaluate(experiment: Experiment, record: &Record, data: &Data, isa: Isa) -> R
 fn by_views(record: &Record, data: &Data, isa: Isa) -> Result<Vec<(Views, f64)>> {
     let (weights, sets) = (record.last(), Sets::new(data.dataset.clone(), &record.config)?);
     let Some((_, faces)) = sets.watched() else { return Ok(Vec::new()) };
-    let accuracy = |views| {
-        let mut classifier = Classifier::load(&weights, isa)?.with_views(views);
-        let map = match_classes(&weights, classifier.classes(), &data.spec, &sets.classes)?;
-        Ok((views, Confusion::of_faces(&mut classifier, faces, &map)?.accuracy()))
-    };
-    [Views::Flip, Views::TenCrop].into_iter().map(accuracy).collect()
+    let mut classifier = Classifier::load(&weights, isa)?;
+    let map = match_classes(&weights, classifier.classes(), &data.spec, &sets.classes)?;
+    let mut accuracies = Vec::new();
+    for views in [Views::Flip, Views::TenCrop] {
+        classifier = classifier.with_views(views);
+        accuracies.push((views, Confusion::of_faces(&mut classifier, faces, &map)?.accuracy()));
+    }
+    Ok(accuracies)
 }
 
 fn mean(values: impl Iterator<Item = f64>) -> Option<Mean> {
@@ -281,7 +283,7 @@ fn mean(values: impl Iterator<Item = f64>) -> Option<Mean> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::paper::{Data, EXPERIMENTS};
+    use crate::report::paper::{Data, EXPERIMENTS, State};
     use crate::train::Schedule;
     use moue_datasets::{Dataset, OpenOptions};
 
@@ -336,8 +338,8 @@ mod tests {
         close(third.against(&base, Measured::recent), 0.2 / 3.0, Some(0.1 / 3f64.sqrt()));
         assert_eq!(other.mean(Measured::accuracy), None, "nothing was measured");
         let Progress { epochs, of, other_length, .. } = other.progress;
-        assert_eq!((epochs, of, other_length, other.progress.state()), (3, 6, 1, "begun"));
-        assert_eq!(outcome(2, &[&[0.1; 3]]).progress.state(), "other length");
+        assert_eq!((epochs, of, other_length, other.progress.state()), (3, 6, 1, State::Begun));
+        assert_eq!(outcome(2, &[&[0.1; 3]]).progress.state(), State::OtherLength);
     }
 
     /// After so many epochs its rate has not come down.

@@ -5,11 +5,13 @@
 //! `sgd.momentum`), the moving average of the weights `average.values` and `average.buffers` if the run has one, and a
 //! JSON description. A run keeps the newest two, so that one is always complete and a damaged one can be replaced.
 
+use super::average::Average;
+use super::config::MAX_STEPS;
+use super::{Config, Progress, Sets};
 use crate::archive::{MAX_BYTES, Reader, Writer, not_finite};
 use crate::error::{Error, Result};
 use crate::files::{Staged, read_file};
 use crate::optim::Optimizer;
-use crate::train::{Average, Config, MAX_STEPS, Progress, Sets};
 use crate::weights::{Facts, Weights};
 use moue_datasets::Normalisation;
 use serde::{Deserialize, Serialize};
