@@ -11,19 +11,19 @@ use std::path::{Path, PathBuf};
 /// Which weights.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct WeightsArgs {
-    /// Weights of a run, such as runs/NAME/best.safetensors [default: those that ship with moue, of FER2013].
-    #[arg(long, value_name = "FILE")]
-    weights: Option<PathBuf>,
+    /// Weights of a run, such as runs/NAME/best.safetensors, or `pretrained`: those that ship with moue, of FER2013.
+    #[arg(long, value_name = "FILE", default_value = pretrained::WORD)]
+    weights: PathBuf,
 }
 
 impl WeightsArgs {
     pub(super) fn load(&self) -> Result<Weights> {
-        self.weights.as_deref().map_or_else(pretrained::weights, Weights::load)
+        pretrained::load(&self.weights)
     }
 
-    /// The file, or what messages call the weights that ship.
+    /// What messages call them.
     pub(super) fn path(&self) -> &Path {
-        self.weights.as_deref().unwrap_or(Path::new(pretrained::NAME))
+        pretrained::name_of(&self.weights)
     }
 }
 

@@ -5,9 +5,9 @@ use super::{data, positive};
 use crate::error::{Error, Result};
 use crate::nn::Model;
 use crate::optim::Method;
+use crate::pretrained;
 use crate::train::{
     Augmentation, Config, Distillation, Fold, MAX_BATCH, MAX_EPOCHS, Refinements, Schedule, is_share,
-    named_weights,
 };
 use moue_datasets::SYNTHETIC;
 use std::path::{Path, PathBuf};
@@ -110,7 +110,7 @@ impl RecipeArgs {
             return Err(Error::Usage(format!("--fold {index}: folds are counted from 0 to {}", of - 1)));
         }
         let model = match &self.init {
-            Some(from) => self.model.like(named_weights(from)?.model)?,
+            Some(from) => self.model.like(pretrained::load(from)?.model)?,
             None => self.model.model(0)?,
         };
         self.refinements.check(&model).map_err(|reason| Error::Usage(format!("--smoothing: {reason}")))?;

@@ -4,7 +4,10 @@ use crate::error::Result;
 use crate::weights::Weights;
 use std::path::Path;
 
-/// What they are called where a path would stand.
+/// What stands for them where a file could be named.
+pub(crate) const WORD: &str = "pretrained";
+
+/// What messages call them where a path would stand.
 pub const NAME: &str = "the weights that ship with moue";
 
 static FER2013: &[u8] = include_bytes!("fer2013.safetensors");
@@ -15,6 +18,20 @@ static FER2013: &[u8] = include_bytes!("fer2013.safetensors");
 /// None but for a build from a damaged file.
 pub fn weights() -> Result<Weights> {
     Weights::parse(Path::new(NAME), FER2013)
+}
+
+/// The weights in the file at `path`, or those that ship where `path` is the word `pretrained`.
+///
+/// # Errors
+/// As [`Weights::load`].
+pub(crate) fn load(path: impl AsRef<Path>) -> Result<Weights> {
+    let path = path.as_ref();
+    if path.as_os_str() == WORD { weights() } else { Weights::load(path) }
+}
+
+/// What messages call the weights that [`load`] reads at `path`.
+pub(crate) fn name_of(path: &Path) -> &Path {
+    if path.as_os_str() == WORD { Path::new(NAME) } else { path }
 }
 
 #[cfg(test)]

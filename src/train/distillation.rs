@@ -1,14 +1,15 @@
 //! Knowledge distillation (Hinton et al. 2015): a network learns from others. These teachers say of every face that is
 //! trained on, as it was varied (Beyer et al. 2022), how probable each class is, and that is a part of its target.
 
-use super::init::{named_weights, path_of};
 use crate::error::{Error, Result};
 use crate::infer::{Forward, add_softmax};
 use crate::nn::{Loss, Model};
+use crate::pretrained;
 use crate::weights::Weights;
 use moue_datasets::{Normalisation, PIXELS};
 use moue_kernels::Isa;
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 
 /// Most teachers of a run.
 const MAX_TEACHERS: usize = 16;
@@ -77,8 +78,8 @@ impl Teachers {
         let mut hasher = crc32fast::Hasher::new();
         let mut teachers = Vec::new();
         for name in &how.teachers {
-            let weights = named_weights(name)?;
-            let wrong = |reason: String| Err(Error::format(path_of(name), reason));
+            let weights = pretrained::load(name)?;
+            let wrong = |reason: String| Err(Error::format(pretrained::name_of(Path::new(name)), reason));
             if weights.model.loss == Loss::Svm {
                 return wrong("an SVM's scores are no probabilities that could be learned".to_owned());
             }

@@ -7,25 +7,6 @@ use crate::weights::Weights;
 use moue_datasets::message::shown;
 use std::path::Path;
 
-/// What stands for the weights that ship with moue where a file could be named.
-const PRETRAINED: &str = "pretrained";
-
-/// The weights at `from`: a file, or `pretrained`.
-///
-/// # Errors
-/// As [`Weights::load`].
-pub(crate) fn named_weights(from: &str) -> Result<Weights> {
-    match from {
-        PRETRAINED => pretrained::weights(),
-        path => Weights::load(Path::new(path)),
-    }
-}
-
-/// What a message calls the weights at `from`.
-pub(super) fn path_of(from: &str) -> &Path {
-    Path::new(if from == PRETRAINED { pretrained::NAME } else { from })
-}
-
 /// Gives `weights`, freshly drawn, the values of those at `from` (a file, or `pretrained`), and says so.
 ///
 /// The head stays as drawn where the classes or the loss are not the same: its outputs would mean something else.
@@ -35,8 +16,8 @@ pub(super) fn path_of(from: &str) -> &Path {
 /// # Errors
 /// As [`Weights::load`]; [`Error::Format`] for weights of another network.
 pub(super) fn start_from(from: &str, weights: &mut Weights) -> Result<String> {
-    let source = named_weights(from)?;
-    let path = path_of(from);
+    let source = pretrained::load(from)?;
+    let path = pretrained::name_of(Path::new(from));
     let body = |model: Model| Model { loss: Loss::Softmax, classes: 1, identity_blocks: [0; 4], ..model };
     let lacking = weights.model.lacks_blocks_of(&source.model);
     if body(source.model) != body(weights.model) || lacking.is_some() {
@@ -157,7 +138,7 @@ mod tests {
     #[test]
     fn weights_of_another_network_are_refused() {
         let mut weights = fresh(CbamPosition::None, Loss::Softmax, &["happy", "sad"], 1);
-        let error = start_from(PRETRAINED, &mut weights).unwrap_err().to_string();
+        let error = start_from("pretrained", &mut weights).unwrap_err().to_string();
         assert!(error.starts_with(pretrained::NAME) && error.contains("dnn-cbam"), "{error}");
     }
 }

@@ -23,7 +23,6 @@ pub use data::Sets;
 pub(crate) use distillation::is_share;
 pub use distillation::{Distillation, Teachers};
 pub use folder::{Record, RunFolder};
-pub(crate) use init::named_weights;
 pub use progress::{Best, EpochRow, Progress, Tally};
 pub use report::Report;
 pub use resume::Resume;

@@ -61,6 +61,7 @@ fn eval_takes_the_weights_that_ship_unless_told() {
     let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/src/pretrained/fer2013.safetensors");
     let confusion = |more: &[&str]| json(&[&["eval"], more, &FEW[..]].concat())["confusion"].clone();
     assert_eq!(confusion(&[]), confusion(&["--weights", shipped]));
+    assert_eq!(confusion(&[]), confusion(&["--weights", "pretrained"]));
     assert_ne!(confusion(&[]), confusion(&["--weights", text(&best())]));
 }
 
