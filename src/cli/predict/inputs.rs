@@ -21,7 +21,7 @@ pub(super) struct Item {
     pub(super) frame: Option<u64>,
     /// What copies of it are called below a folder.
     pub(super) name: PathBuf,
-    content: Content,
+    pub(super) content: Content,
 }
 
 /// Where the picture is.
@@ -42,12 +42,6 @@ impl Item {
         let relative = path.strip_prefix(root).ok().filter(|name| !name.as_os_str().is_empty());
         let name = relative.map(Path::to_owned).or_else(|| path.file_name().map(PathBuf::from));
         Self { name: name.unwrap_or_default(), path, frame: None, content: Content::File }
-    }
-
-    /// A picture that stands in memory.
-    #[cfg(feature = "serve")]
-    pub(super) fn encoded(bytes: Vec<u8>) -> Self {
-        Self { path: PathBuf::from("-"), frame: None, name: PathBuf::new(), content: Content::Bytes(bytes) }
     }
 
     fn failed(path: &Path, error: impl ToString) -> Self {

@@ -8,6 +8,8 @@ mod pictures;
 mod recognise;
 mod report;
 mod seal;
+#[cfg(feature = "serve")]
+mod service;
 mod watch;
 
 use super::classifier::ClassifierArgs;

@@ -1,14 +1,10 @@
 //! From pictures to predictions.
 
-#[cfg(feature = "serve")]
-use super::explained::Explained;
 use super::inputs::Item;
 use crate::error::Result;
 use crate::faces::{Cut, Finder, Mode, Tracker};
 use crate::infer::{Classifier, argmax};
 use crate::output::lossily;
-#[cfg(feature = "serve")]
-use crate::report::{png, png_uri};
 use moue_datasets::message::shown;
 use moue_datasets::{PIXELS, SIDE};
 use rayon::prelude::*;
@@ -84,43 +80,6 @@ impl Probabilities {
         let mut ranked: Vec<_> = self.0.iter().map(|(class, p)| (class.as_str(), *p)).collect();
         ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
         ranked
-    }
-}
-
-#[cfg(feature = "serve")]
-impl Recogniser {
-    /// Finds faces as `moue predict` does unless it is told otherwise.
-    pub(in crate::cli) fn new(classifier: Classifier) -> Self {
-        Self { classifier, finder: Finder::default() }
-    }
-
-    /// Recognises the picture that these bytes are.
-    pub(in crate::cli) fn recognise_bytes(&mut self, bytes: &[u8]) -> Result<Prediction> {
-        Ok(self.recognise(&[Item::encoded(bytes.to_vec())])?.remove(0))
-    }
-}
-
-/// Faces of a picture that are explained at most: a hundred would make an answer of 10 MB.
-#[cfg(feature = "serve")]
-const EXPLAINED: usize = 12;
-
-#[cfg(feature = "serve")]
-impl Prediction {
-    /// Adds heat maps to its first faces.
-    pub(in crate::cli) fn explain(&mut self, explained: &mut Explained) {
-        for face in self.faces.iter_mut().take(EXPLAINED) {
-            face.explanation = Some(png_uri(&png(&explained.picture(face))));
-        }
-    }
-
-    /// How many faces were found.
-    pub(in crate::cli) fn faces(&self) -> usize {
-        self.faces.len()
-    }
-
-    /// Whether the picture could not be read.
-    pub(in crate::cli) fn is_failed(&self) -> bool {
-        self.error.is_some()
     }
 }
 
