@@ -200,8 +200,7 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
         }
     }
     if let Err(Error::Interrupted(_)) = trained {
-        let page = args.page();
-        let page = shown(&page);
+        let page = shown(&args.page());
         return Err(Error::Interrupted(format!("stopped; the same command goes on; so far: {page}")));
     }
     let row = |outcome: &Outcome| {
@@ -298,10 +297,9 @@ fn train(
     let (name, seed) = (experiment.name, run.seed);
     if let Some(record) = experiment.record(&args.out, run)? {
         if !record.leads_to(epochs) {
-            let planned = record.config.epochs;
             let why = match record.config.is_laid_out_for(epochs) {
                 true => format!("it has had {}", record.epochs()),
-                false => format!("its learning rate was laid out for {planned}"),
+                false => format!("its learning rate was laid out for {}", record.config.epochs),
             };
             errln!("moue: warning: {name}, seed {seed}: left out, as it cannot have {epochs} epochs: {why}");
             return Ok(());

@@ -8,8 +8,7 @@ use crate::error::Result;
 use crate::graph::{Graph, Param, Phase, Var};
 use crate::ops::Real;
 use crate::params::{Init, Params};
-use moue_datasets::Rng;
-use moue_datasets::SIDE;
+use moue_datasets::{Rng, SIDE};
 
 /// A recorded model with its parameters. Its operations are `conv3x3`, `dwconv`, `pointwise`, `conv7x7` and `bias`,
 /// poolings, additions, products and activations: nothing is fused, and nothing owes a norm.

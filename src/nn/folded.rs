@@ -10,8 +10,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, Param, Phase, Var};
 use crate::ops::{NORM_EPS, Real};
 use crate::params::{Init, Params};
-use moue_datasets::Rng;
-use moue_datasets::SIDE;
+use moue_datasets::{Rng, SIDE};
 use moue_kernels::{Conv, Folded, FoldedKind, Isa, Shape, winograd_pays};
 
 /// A recorded model for inference.

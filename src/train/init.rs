@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn weights_of_another_network_are_refused() {
         let mut weights = fresh(CbamPosition::None, Loss::Softmax, &["happy", "sad"], 1);
-        let error = start_from("pretrained", &mut weights).unwrap_err().to_string();
+        let error = start_from(pretrained::WORD, &mut weights).unwrap_err().to_string();
         assert!(error.starts_with(pretrained::NAME) && error.contains("dnn-cbam"), "{error}");
     }
 }

@@ -1,7 +1,7 @@
 //! CK+, as its archives unpack, through its protocols.
 
 use crate::harness::*;
-use moue::datasets::{SIDE, Split, synthetic};
+use moue::datasets::{Split, synthetic};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -20,9 +20,7 @@ fn tree(root: &Path, persons: usize) {
             let emotion = root.join("Emotion").join(&place);
             fs::create_dir_all(&frames).unwrap();
             fs::create_dir_all(&emotion).unwrap();
-            let face = faces.face(7 * person + class).to_vec();
-            let face = image::GrayImage::from_raw(SIDE as u32, SIDE as u32, face).unwrap();
-            face.save(frames.join(format!("{stem}_00000011.png"))).unwrap();
+            save_face(faces.face(7 * person + class), &frames.join(format!("{stem}_00000011.png")));
             fs::write(emotion.join(format!("{stem}_00000011_emotion.txt")), format!("   {code}.0e+00\n"))
                 .unwrap();
         }

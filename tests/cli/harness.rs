@@ -80,11 +80,13 @@ pub(crate) fn folder_of_faces(root: &Path, splits: &[Split], classes: &[&str], c
             let Some(class) = classes.get(usize::from(faces.labels[i])) else { continue };
             let folder = root.join(split.name()).join(class);
             fs::create_dir_all(&folder).unwrap();
-            let side = SIDE as u32;
-            image::GrayImage::from_raw(side, side, faces.face(i).to_vec())
-                .unwrap()
-                .save(folder.join(format!("{i}.png")))
-                .unwrap();
+            save_face(faces.face(i), &folder.join(format!("{i}.png")));
         }
     }
+}
+
+/// Writes a face as an image file.
+pub(crate) fn save_face(face: &[u8], path: &Path) {
+    let side = SIDE as u32;
+    image::GrayImage::from_raw(side, side, face.to_vec()).unwrap().save(path).unwrap();
 }
