@@ -45,7 +45,8 @@ background() { # NAME OPTION...
 }
 stopped() { # NAME
     ! wait $job || fail "$1: a run that was stopped succeeded"
-    grep -q "^moue: stopped after step" "$runs/$1.out" || fail "$1: not stopped: $(cat "$runs/$1.out")"
+    # Not in its output: an mpirun that was told to stop itself loses the last lines, on a busy machine one time in six.
+    grep -q "stopped after step" "$runs/$1/log.txt" || fail "$1: not stopped: $(cat "$runs/$1.out" "$runs/$1/log.txt")"
 }
 # Expects a command to fail with a status and a line.
 refused() { # STATUS LINE COMMAND...
